@@ -1,0 +1,32 @@
+"""rt_flare: a model and one shard of data per site in, a federally trained global model out.
+
+Public names load on first use: importing this package imports neither torch nor nvflare.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rt_flare.configs import FederationConfig, TrainingConfig
+    from rt_flare.data.datasets import open_dataset
+
+__version__ = "0.1.0"
+__all__ = ["FederationConfig", "TrainingConfig", "__version__", "open_dataset"]
+
+_HOME = {
+    "FederationConfig": "rt_flare.configs",
+    "TrainingConfig": "rt_flare.configs",
+    "open_dataset": "rt_flare.data.datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,86 @@
+"""The public configuration of a job: what to train with, and how the sites work together."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["FederationConfig", "TrainingConfig"]
+
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingConfig(_Config):
+    """What every site trains with. Each field reaches user code through ``payload["env"]``.
+
+    Attributes:
+        num_classes: width of the labels; 0 means: largest label of all shards plus one.
+        local_epochs: passes over a site's data per round.
+        batch_size: samples per step.
+        learning_rate: step size for the optimizer.
+        img_size: side of the square images in pixels.
+        manifest_file: name of the manifest at the root of each shard.
+        extra: further keys for ``payload["env"]``; JSON values only.
+    """
+
+    num_classes: int = Field(default=0, ge=0)
+    local_epochs: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=0.001, gt=0, allow_inf_nan=False)
+    img_size: int = Field(default=224, ge=1)
+    manifest_file: str = Field(default="manifest.ndjson", min_length=1)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("manifest_file")
+    @classmethod
+    def _manifest_is_a_file_name(cls, value: str) -> str:
+        if "/" in value or "\\" in value or value in {".", ".."}:
+            raise ValueError(f"manifest_file must be a file name at the shard's root, found {value!r}")
+        return value
+
+
+class FederationConfig(_Config):
+    """How the sites work together.
+
+    Attributes:
+        num_rounds: rounds of training.
+        min_clients: accepted updates that a round needs; fewer fail the job.
+        wait_time_after_min_received: seconds to wait for the other sites once ``min_clients`` updates are in.
+        heart_beat_timeout: seconds after which a silent site is dropped. NVFlare 2.9 reads it from the server's
+            own ``local/resources.json`` only: a job cannot set it.
+        job_name: name of the job; letters, digits, ``_``, ``.`` and ``-``.
+        round_timeout_seconds: deadline of a round. There is no way to turn it off.
+        deterministic: add updates in site-name order, so that the global model does not depend on who came first.
+        seed: seed of every site's random generators, mixed with site and round; None leaves them alone.
+        num_threads: CPU threads of each training worker; 0 leaves PyTorch's default.
+        keep_last: number of ``model_round_N.pt`` files to keep; 0 keeps all.
+        task_request_interval: seconds between a site's questions for work (NVFlare's name and meaning).
+    """
+
+    num_rounds: int = Field(default=5, ge=1)
+    min_clients: int = Field(default=1, ge=1)
+    wait_time_after_min_received: int = Field(default=10, ge=0)
+    heart_beat_timeout: int = Field(default=600, ge=1)
+    job_name: str = "rt_job"
+    round_timeout_seconds: int = Field(default=3600, ge=1)
+    deterministic: bool = False
+    seed: int | None = None
+    num_threads: int = Field(default=0, ge=0)
+    keep_last: int = Field(default=0, ge=0)
+    task_request_interval: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+
+    @field_validator("job_name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not _JOB_NAME.fullmatch(value):
+            raise ValueError(
+                f"job_name must be 1 to 64 letters, digits, '_', '.' or '-' and start with a letter or digit, "
+                f"found {value!r}"
+            )
+        return value

@@ -1,0 +1,104 @@
+"""Files that are whole at every instant: written beside their name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+__all__ = ["read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
+
+_MAX_JSON_BYTES = 1 << 30
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Create or replace ``path`` with what ``write`` puts into the file object that it is given.
+
+    The bytes go to a temporary file in the same folder, are flushed to disk and renamed over ``path``; then the
+    folder itself is flushed. A reader, or a crash at any point, sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: the file cannot be written; ``path`` is as it was, and the temporary file is gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    _flush_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Create or replace ``path`` with ``content``, atomically and durably (see `write_atomic`)."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_atomic(path, write)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Create or replace ``path`` with ``document`` as strict, indented UTF-8 JSON (see `to_strict_json`)."""
+    write_bytes(path, orjson.dumps(to_strict_json(document), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of at most 1 GiB.
+
+    Raises:
+        ValueError: the file is larger, or no JSON; the message names the file.
+    """
+    size = path.stat().st_size
+    if size > _MAX_JSON_BYTES:
+        raise ValueError(f"{path}: {size} bytes, expected at most {_MAX_JSON_BYTES}")
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+
+
+def to_strict_json(value: Any) -> Any:
+    """Return ``value`` with every float that JSON lacks as its name: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+
+    Those are the names that the JSON mapping of Protocol Buffers uses, so nothing is lost and any JSON parser
+    reads the file. Mappings and sequences are converted throughout; keys must be strings.
+
+    Raises:
+        TypeError: a value that JSON has no form for.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"JSON keys must be str, found {key!r}")
+        return {key: to_strict_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_strict_json(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,134 @@
+"""The error tree. Every error has one stable code, and a message that says what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "DeploymentError",
+    "JobError",
+    "ManifestError",
+    "ModelError",
+    "NoAcceptedUpdateError",
+    "ResultError",
+    "RtFlareError",
+    "ShardError",
+    "StateDictError",
+    "UpdateError",
+    "WorkerDiedError",
+    "WorkerError",
+    "WorkerTimeoutError",
+]
+
+
+class RtFlareError(Exception):
+    """Base of every error that rt_flare raises on purpose.
+
+    ``code`` is stable across releases: scripts may compare it, messages may change.
+    """
+
+    code: ClassVar[str] = "rt_flare"
+
+
+class ConfigError(RtFlareError):
+    """A configuration value is missing, unknown or out of range."""
+
+    code = "config"
+
+
+class ContractError(RtFlareError):
+    """The user's module does not offer the functions or the signature that the job needs."""
+
+    code = "contract"
+
+
+class ResultError(ContractError):
+    """What the user's function returned cannot be used.
+
+    ``reason`` names the rule that was broken (``samples_missing``, ``weights_empty``, ...).
+    """
+
+    code = "result"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelError(RtFlareError):
+    """The model cannot be built from its path and arguments."""
+
+    code = "model"
+
+
+class StateDictError(ModelError):
+    """A state dict does not fit the model: names, shapes, dtypes or values differ."""
+
+    code = "state_dict"
+
+
+class UpdateError(RtFlareError):
+    """A site's update was refused. ``reason`` names the rule that was broken."""
+
+    code = "update"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NoAcceptedUpdateError(RtFlareError):
+    """A round ended without one accepted update: there is no mean to take."""
+
+    code = "no_accepted_update"
+
+
+class WorkerError(RtFlareError):
+    """The training worker process could not do its task."""
+
+    code = "worker"
+
+
+class WorkerDiedError(WorkerError):
+    """The training worker process ended before it replied."""
+
+    code = "worker_died"
+
+
+class WorkerTimeoutError(WorkerError):
+    """The training worker process did not reply before its deadline and was killed."""
+
+    code = "worker_timeout"
+
+
+class DataError(RtFlareError):
+    """Data on a site cannot be used."""
+
+    code = "data"
+
+
+class ManifestError(DataError):
+    """A manifest breaks its format. The message lists each problem with its line and field."""
+
+    code = "manifest"
+
+
+class ShardError(DataError):
+    """A shard ZIP is unsafe, damaged or not where it should be."""
+
+    code = "shard"
+
+
+class JobError(RtFlareError):
+    """A job folder cannot be rendered or run."""
+
+    code = "job"
+
+
+class DeploymentError(RtFlareError):
+    """A local NVFlare deployment cannot be provisioned, started or stopped."""
+
+    code = "deployment"
