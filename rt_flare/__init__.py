@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rt_flare.configs import FederationConfig, TrainingConfig
-    from rt_flare.data.datasets import open_dataset
+    from rt_flare.datasets import open_dataset
 
 __version__ = "0.1.0"
 __all__ = ["FederationConfig", "TrainingConfig", "__version__", "open_dataset"]
@@ -18,7 +18,7 @@ __all__ = ["FederationConfig", "TrainingConfig", "__version__", "open_dataset"]
 _HOME = {
     "FederationConfig": "rt_flare.configs",
     "TrainingConfig": "rt_flare.configs",
-    "open_dataset": "rt_flare.data.datasets",
+    "open_dataset": "rt_flare.datasets",
 }
 
 
