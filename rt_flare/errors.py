@@ -40,9 +40,14 @@ class ConfigError(RtFlareError):
 
 
 class ContractError(RtFlareError):
-    """The user's module does not offer the functions or the signature that the job needs."""
+    """The user's module does not offer the functions or the signature that the job needs.
+
+    ``source`` is the file and 1-based line of the function at fault, where one is known: such an error is raised
+    by rt_flare, outside of the user's code, and its traceback does not lead there.
+    """
 
     code = "contract"
+    source: tuple[str, int] | None = None
 
 
 class ResultError(ContractError):

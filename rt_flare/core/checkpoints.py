@@ -1,0 +1,235 @@
+"""Global models on disk: plain state dicts with a sidecar, written whole, off the round's critical path."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import queue
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from rt_flare.core.durable_io import write_atomic, write_json
+from rt_flare.core.model_spec import ModelSpec
+from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, fit_names, to_plain
+from rt_flare.errors import StateDictError
+
+__all__ = ["BEST_MODEL", "GLOBAL_MODEL", "CheckpointWriter", "RoundModel", "load_checkpoint", "round_model_name"]
+
+GLOBAL_MODEL = "global_model.pt"
+BEST_MODEL = "best_model.pt"
+
+
+def round_model_name(round_number: int) -> str:
+    """Name of the file that holds the global model which round ``round_number`` (0-based) produced."""
+    return f"model_round_{round_number}.pt"
+
+
+@dataclass(frozen=True)
+class RoundModel:
+    """A global model to be saved.
+
+    Attributes:
+        round: 0-based round that produced it.
+        weights: its state dict; must not change until it is saved.
+        model: how to build the model that the weights fit.
+        contributors: names of the sites whose updates are in it.
+        num_samples: samples behind those updates.
+        metrics: metrics known when it is saved.
+    """
+
+    round: int
+    weights: StateDict
+    model: ModelSpec
+    contributors: list[str] = field(default_factory=list)
+    num_samples: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class CheckpointWriter:
+    """Saves models in a thread of its own, in order: at most one waits while one is written.
+
+    For each model ``model_round_N.pt`` and its sidecar ``model_round_N.json`` are written, then ``global_model.pt``
+    and ``global_model.json`` are replaced by the same content. Every file is whole at every instant, and
+    ``global_model.pt`` is always the last model that was saved. Older rounds beyond ``keep_last`` are removed.
+
+    Args:
+        folder: where the models go.
+        keep_last: number of ``model_round_N.pt`` to keep; 0 keeps all.
+    """
+
+    def __init__(self, folder: Path, *, keep_last: int = 0) -> None:
+        self._folder = folder
+        self._keep_last = keep_last
+        self._saved: list[int] = []
+        self._error: Exception | None = None
+        self._queue: queue.Queue[RoundModel | int | None] = queue.Queue(maxsize=1)
+        self._thread = threading.Thread(target=self._work, name="rt-flare-checkpoints", daemon=True)
+        self._thread.start()
+
+    def save(self, model: RoundModel) -> None:
+        """Queue ``model``; waits while another one is queued already.
+
+        Raises:
+            OSError (or whatever the failed save raised): an earlier save failed.
+        """
+        self._raise_failure()
+        self._queue.put(model)
+
+    def mark_best(self, round_number: int) -> None:
+        """Make ``best_model.pt`` the model of ``round_number``, which must be among those still kept."""
+        self._raise_failure()
+        self._queue.put(round_number)
+
+    def flush(self) -> None:
+        """Wait until everything queued is durable on disk.
+
+        Raises:
+            OSError (or whatever the failed save raised): a save failed.
+        """
+        self._queue.join()
+        self._raise_failure()
+
+    def close(self) -> None:
+        """Flush and end the thread; raises as `flush` does."""
+        self._queue.put(None)
+        self._thread.join()
+        self._raise_failure()
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                if self._error is None:
+                    self._link_best(item) if isinstance(item, int) else self._write(item)
+            except Exception as error:
+                self._error = error
+            finally:
+                del item
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _write(self, model: RoundModel) -> None:
+        name = round_model_name(model.round)
+        path = self._folder / name
+        sha256 = _save(path, model.weights)
+        sidecar = _sidecar(model, name, sha256, path.stat().st_size)
+        write_json(path.with_suffix(".json"), sidecar)
+        _link(path, self._folder / GLOBAL_MODEL)
+        write_json((self._folder / GLOBAL_MODEL).with_suffix(".json"), {**sidecar, "file": GLOBAL_MODEL})
+        self._saved.append(model.round)
+        self._prune()
+
+    def _link_best(self, round_number: int) -> None:
+        source = self._folder / round_model_name(round_number)
+        _link(source, self._folder / BEST_MODEL)
+        _link(source.with_suffix(".json"), (self._folder / BEST_MODEL).with_suffix(".json"))
+
+    def _prune(self) -> None:
+        # The newest but one stays: it may yet turn out to be the best model.
+        while self._keep_last and len(self._saved) > max(self._keep_last, 2):
+            path = self._folder / round_model_name(self._saved.pop(0))
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, expected: Mapping[str, TensorSpec]) -> StateDict:
+    """Read a state dict that must fit ``expected``, with ``weights_only=True``.
+
+    A file that holds the state dict under ``model``, ``model_state``, ``model_state_dict`` or ``state_dict`` is
+    unwrapped, and prefixes of ``torch.compile`` and ``DataParallel`` are dropped.
+
+    Raises:
+        StateDictError: the file cannot be read safely, or does not fit.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise StateDictError(f"{path}: cannot be read as weights only: {error}") from error
+    for key in ("model", "model_state", "model_state_dict", "state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping):
+        raise StateDictError(f"{path}: found {type(loaded).__name__}, expected a state dict")
+    state = fit_names(to_plain(loaded), expected)
+    check_fit(state, expected, what=str(path))
+    return state
+
+
+def _save(path: Path, weights: StateDict) -> str:
+    digest = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        torch.save(weights, _HashingFile(file, digest))
+
+    write_atomic(path, write)
+    return digest.hexdigest()
+
+
+class _HashingFile:
+    """Passes bytes on and hashes them: torch writes its archives front to back."""
+
+    def __init__(self, file: BinaryIO, digest: Any) -> None:
+        self._file = file
+        self._digest = digest
+
+    def write(self, content: bytes) -> int:
+        self._digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``, replacing it atomically; copies where links are not possible."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        temporary = Path(folder) / target.name
+        try:
+            os.link(source, temporary)
+        except OSError:
+            with source.open("rb") as file:
+                write_atomic(target, lambda out: _copy(file, out))
+            return
+        temporary.replace(target)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    while block := source.read(1 << 20):
+        target.write(block)
+
+
+def _sidecar(model: RoundModel, name: str, sha256: str, size: int) -> dict[str, Any]:
+    return {
+        "schema": "rt_flare.model/1",
+        "file": name,
+        "sha256": sha256,
+        "size_bytes": size,
+        "round": model.round,
+        "model_path": model.model.path,
+        "model_args": model.model.args,
+        "contributors": model.contributors,
+        "num_samples": model.num_samples,
+        "metrics": model.metrics,
+        "versions": {"python": platform.python_version(), **_versions("rt-flare", "nvflare", "torch", "numpy")},
+    }
+
+
+def _versions(*distributions: str) -> dict[str, str]:
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

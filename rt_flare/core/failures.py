@@ -1,0 +1,91 @@
+"""From an exception to a `Failure`: what happened, of which kind, and at which line of the user's code."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import torch
+
+from rt_flare.core.round_record import Failure
+from rt_flare.errors import ContractError, DataError, ModelError, ResultError, WorkerDiedError, WorkerTimeoutError
+
+__all__ = ["describe_exception"]
+
+_MAX_MESSAGE = 2_000
+_MAX_TRACEBACK = 8_000
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (WorkerTimeoutError, "worker_timeout"),
+    (WorkerDiedError, "worker_died"),
+    (ResultError, "result"),
+    (ContractError, "contract"),
+    (ModelError, "model"),
+    (DataError, "data"),
+    (FileNotFoundError, "data"),
+    (ImportError, "import"),
+    (NameError, "import"),
+    (SyntaxError, "import"),
+)
+
+
+def describe_exception(
+    error: BaseException,
+    *,
+    code_dir: Path | None = None,
+    site: str | None = None,
+    round_number: int | None = None,
+) -> Failure:
+    """Describe ``error`` for people who did not see it happen.
+
+    Args:
+        error: the exception.
+        code_dir: folder of the job's code: the deepest frame in it is the one that the user can act on, and paths
+            in it are shown relative to it. Without such a frame, the deepest frame outside of libraries is shown.
+        site: the site where it happened; None for the server.
+        round_number: 0-based round.
+    """
+    file, line = _place(error, code_dir)
+    text = "".join(traceback.format_exception(error))
+    message = f"{type(error).__name__}: {error}".strip()
+    if code_dir is not None:
+        text = text.replace(f"{code_dir}/", "")
+        message = message.replace(f"{code_dir}/", "")
+    return Failure(
+        kind=_kind(error),
+        message=message[:_MAX_MESSAGE],
+        site=site,
+        round=round_number,
+        file=file,
+        line=line,
+        traceback=text[-_MAX_TRACEBACK:],
+    )
+
+
+def _kind(error: BaseException) -> str:
+    text = str(error).lower()
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "out_of_memory"
+    if isinstance(error, RuntimeError | OSError) and any(sign in text for sign in _OUT_OF_MEMORY):
+        return "out_of_memory"
+    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "exception")
+
+
+def _place(error: BaseException, code_dir: Path | None) -> tuple[str | None, int | None]:
+    if isinstance(error, SyntaxError) and error.filename:
+        return _shown(error.filename, code_dir), error.lineno
+    if isinstance(error, ContractError) and error.source is not None:
+        return _shown(error.source[0], code_dir), error.source[1]
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f for f in frames if code_dir is not None and Path(f[0]).is_relative_to(code_dir)]
+    theirs = [f for f in frames if "site-packages" not in f[0] and not f[0].startswith("<")]
+    for file, line in [*reversed(own), *reversed(theirs)]:
+        return _shown(file, code_dir), line
+    return None, None
+
+
+def _shown(file: str, code_dir: Path | None) -> str:
+    path = Path(file)
+    if code_dir is not None and path.is_relative_to(code_dir):
+        return str(path.relative_to(code_dir))
+    return path.name

@@ -1,0 +1,121 @@
+"""State dicts at the gate: plain tensors only, and exactly the names, shapes and dtypes that are expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from rt_flare.errors import StateDictError
+
+__all__ = ["StateDict", "TensorSpec", "check_fit", "describe", "fit_names", "load_strictly", "to_plain"]
+
+StateDict = dict[str, torch.Tensor]
+_WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
+_MAX_LISTED = 10
+
+
+class TensorSpec(NamedTuple):
+    """Shape and dtype of one entry of a state dict."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
+
+
+def describe(state: Mapping[str, torch.Tensor]) -> dict[str, TensorSpec]:
+    """Shape and dtype of every entry of ``state``, in its order."""
+    return {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+
+
+def to_plain(state: Mapping[str, Any]) -> StateDict:
+    """Return ``state`` as detached, contiguous, dense CPU tensors of the plain `torch.Tensor` class.
+
+    Only such tensors survive NVFlare's serialization: a non-contiguous one ends the server's job process, and an
+    `nn.Parameter` arrives empty. numpy arrays become tensors. A tensor that is plain already is not copied.
+
+    Raises:
+        StateDictError: a name is no string, or a value is no tensor, or is sparse, quantized or without data.
+    """
+    plain: StateDict = {}
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise StateDictError(f"state dict names must be str, found {name!r}")
+        if isinstance(value, np.ndarray):
+            value = _from_numpy(name, value)
+        if not isinstance(value, torch.Tensor):
+            raise StateDictError(
+                f"{name}: found {type(value).__name__}, expected a tensor; return model.state_dict() without extras"
+            )
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            kind = "quantized" if value.is_quantized else "meta" if value.is_meta else str(value.layout)
+            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; call .to_dense() or dequantize()")
+        plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()  # type: ignore[no-untyped-call]
+    return plain
+
+
+def fit_names(state: Mapping[str, torch.Tensor], expected: Iterable[str]) -> StateDict:
+    """Return ``state`` under the expected names, dropping the prefixes that wrappers add.
+
+    ``torch.compile`` adds ``_orig_mod.`` and ``DataParallel`` adds ``module.`` to names. They are dropped only when
+    this makes all names fit; otherwise ``state`` is returned as it is, for `check_fit` to name the differences.
+    """
+    wanted = set(expected)
+    if set(state) == wanted:
+        return dict(state)
+    stripped = {_WRAPPER_PREFIX.sub("", name): tensor for name, tensor in state.items()}
+    return stripped if len(stripped) == len(state) and set(stripped) == wanted else dict(state)
+
+
+def check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, TensorSpec], *, what: str) -> None:
+    """Check that ``state`` has exactly the expected names, shapes and dtypes.
+
+    Args:
+        state: the state dict to check.
+        expected: what each name must hold.
+        what: names ``state`` in the message, as in "the update of site-1".
+
+    Raises:
+        StateDictError: with every kind of difference, up to ten names each.
+    """
+    problems = []
+    if missing := [name for name in expected if name not in state]:
+        problems.append(f"missing {_listed(missing)}")
+    if unexpected := [name for name in state if name not in expected]:
+        problems.append(f"unexpected {_listed(unexpected)}")
+    specs = describe({name: tensor for name, tensor in state.items() if name in expected})
+    differing = [f"{name}: {spec}, expected {expected[name]}" for name, spec in specs.items() if spec != expected[name]]
+    if differing:
+        problems.append(f"of another shape or dtype {_listed(differing)}")
+    if problems:
+        raise StateDictError(f"{what} does not fit the model: {'; '.join(problems)}")
+
+
+def load_strictly(model: torch.nn.Module, state: Mapping[str, Any], *, what: str = "the state dict") -> None:
+    """Load ``state`` into ``model``: every name, shape and dtype must fit (wrapper prefixes are dropped).
+
+    Raises:
+        StateDictError: the names, shapes or dtypes differ; the message lists them.
+    """
+    expected = describe(model.state_dict())
+    fitted = fit_names(to_plain(state), expected)
+    check_fit(fitted, expected, what=what)
+    model.load_state_dict(fitted, strict=True)
+
+
+def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
+    try:
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
+    except TypeError as error:
+        raise StateDictError(f"{name}: numpy dtype {value.dtype} has no torch counterpart") from error
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_MAX_LISTED])
+    rest = len(names) - _MAX_LISTED
+    return f"({len(names)}): {shown}" + (f" and {rest} more" if rest > 0 else "")

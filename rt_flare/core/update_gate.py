@@ -1,0 +1,100 @@
+"""The gate before aggregation: an update is checked whole before anything of it is added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rt_flare.core.sample_count import sample_count_problem
+from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, to_plain
+from rt_flare.errors import StateDictError, UpdateError
+
+__all__ = ["MAX_ENTRIES", "UpdateGate"]
+
+MAX_ENTRIES = 100_000
+"""Most entries of a state dict when there is no global model to compare with."""
+
+
+class UpdateGate:
+    """Decides which updates may take part in a round.
+
+    Args:
+        round_number: 0-based round that updates must belong to; None when the caller cannot know it.
+        reference: names, shapes and dtypes of the global model; None or empty lets the first accepted update set
+            them (a job that starts from its clients' weights).
+        expected_sites: the sites that were asked; None accepts any site.
+    """
+
+    def __init__(
+        self,
+        round_number: int | None,
+        reference: Mapping[str, TensorSpec] | None,
+        expected_sites: set[str] | None = None,
+    ) -> None:
+        self.round_number = round_number
+        self.reference = dict(reference or {})
+        self.expected_sites = expected_sites
+        self.accepted: dict[str, int] = {}
+
+    def check(self, site: str, round_number: int | None, weights: Any, num_samples: Any) -> tuple[StateDict, int]:
+        """Check one update whole.
+
+        Args:
+            site: the site's name.
+            round_number: the round that the update says it belongs to; None when it does not say.
+            weights: the update's state dict, of tensors or numpy arrays.
+            num_samples: the samples behind it.
+
+        Returns:
+            The weights as plain CPU tensors (not copied when they are plain already), and the samples.
+
+        Raises:
+            UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
+                ``too_many_entries``, ``not_plain``, ``does_not_fit``, ``not_finite``, or one of `sample_count_problem`.
+        """
+        self._check_sender(site, round_number)
+        if problem := sample_count_problem(num_samples):
+            raise UpdateError(problem[0], f"update of {site}: {problem[1]}")
+        state = self._check_weights(site, weights)
+        if not self.reference:
+            self.reference = describe(state)
+        self.accepted[site] = int(num_samples)
+        return state, int(num_samples)
+
+    def _check_sender(self, site: str, round_number: int | None) -> None:
+        if self.expected_sites is not None and site not in self.expected_sites:
+            raise UpdateError("site_not_expected", f"{site} was not asked in this round")
+        if site in self.accepted:
+            raise UpdateError("duplicate", f"{site} has contributed to this round already")
+        if None not in (round_number, self.round_number) and round_number != self.round_number:
+            raise UpdateError(
+                "wrong_round", f"update of {site}: it belongs to round {round_number}, this is round {self.round_number}"
+            )
+
+    def _check_weights(self, site: str, weights: Any) -> StateDict:
+        if not isinstance(weights, Mapping) or not weights:
+            raise UpdateError("weights_missing", f"update of {site}: found no weights, expected a state dict")
+        if len(weights) > max(len(self.reference) * 2, MAX_ENTRIES):
+            raise UpdateError("too_many_entries", f"update of {site}: found {len(weights)} entries")
+        try:
+            state = to_plain(weights)
+        except StateDictError as error:
+            raise UpdateError("not_plain", f"update of {site}: {error}") from error
+        if self.reference:
+            try:
+                check_fit(state, self.reference, what=f"the update of {site}")
+            except StateDictError as error:
+                raise UpdateError("does_not_fit", str(error)) from error
+        for name, tensor in state.items():
+            if not _is_finite(tensor):
+                raise UpdateError("not_finite", f"update of {site}: {name} holds NaN or infinite values")
+        return state
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    # 8-bit floats have no isfinite kernel.
+    return bool(torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor).all())

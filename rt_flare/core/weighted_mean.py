@@ -1,0 +1,112 @@
+"""Federated averaging's mean: sum(n_i w_i) / sum(n_i), accumulated in place, one model of memory for any N."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from rt_flare.core.state_dict import StateDict
+from rt_flare.errors import NoAcceptedUpdateError, UpdateError
+
+__all__ = ["COUNTER_SUFFIX", "WeightedMean", "accumulation_dtype"]
+
+COUNTER_SUFFIX = "num_batches_tracked"
+"""Integer buffers whose name ends so count steps: their maximum is taken."""
+
+_WIDE = {torch.float64: torch.float64, torch.complex64: torch.complex64, torch.complex128: torch.complex128}
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype | None:
+    """The dtype that values of ``dtype`` are summed in; None for integers and bools, which are never averaged."""
+    if dtype in _WIDE:
+        return _WIDE[dtype]
+    return torch.float32 if dtype.is_floating_point else None
+
+
+class WeightedMean:
+    """The sample-weighted mean of state dicts (McMahan et al. 2017, arXiv:1602.05629, algorithm 1).
+
+    Floating-point entries are summed in float32 (float64 and complex in their own width) and cast back to their
+    dtype. Counts are scaled by the power of two that brings the first of them near 1: sums stay in range, and
+    because such a scale is exact, multiplying all counts by a power of two changes no bit of the result.
+
+    Integer and bool entries are never averaged: step counters (names ending in ``num_batches_tracked``) take the
+    maximum, all others come from the site with most samples (of equals, the first by name).
+
+    The result depends on the order of additions by rounding only; see `OrderedMean` for one that does not at all.
+    """
+
+    def __init__(self) -> None:
+        self.total_samples = 0
+        self.sites: list[str] = []
+        self._sums: StateDict = {}
+        self._exact: StateDict = {}
+        self._dtypes: dict[str, torch.dtype] = {}
+        self._scale_exponent = 0
+        self._leader: tuple[int, str] = (0, "")
+
+    def add(self, site: str, state: Mapping[str, torch.Tensor], num_samples: int) -> None:
+        """Add one site's checked update.
+
+        Args:
+            site: the site's name.
+            state: dense CPU tensors, of the same names, shapes and dtypes in every call; not kept, not changed.
+            num_samples: samples behind the update, at least 1.
+        """
+        if not self.sites:
+            self._scale_exponent = math.frexp(num_samples)[1]
+            self._dtypes = {name: tensor.dtype for name, tensor in state.items()}
+        leads = num_samples > self._leader[0] or (num_samples == self._leader[0] and site < self._leader[1])
+        weight = math.ldexp(num_samples, -self._scale_exponent)
+        for name, tensor in state.items():
+            wide = accumulation_dtype(tensor.dtype)
+            if wide is None:
+                self._take_exact(name, tensor, leads=leads)
+            elif name in self._sums:
+                self._sums[name].add_(_addable(tensor, wide), alpha=weight)
+            else:
+                self._sums[name] = tensor.to(wide) * weight
+        if leads:
+            self._leader = (num_samples, site)
+        self.sites.append(site)
+        self.total_samples += num_samples
+
+    def skip(self, site: str) -> None:
+        """Note that no update of ``site`` will come. A plain mean does not care."""
+
+    def result(self) -> StateDict:
+        """Return the mean and forget the sums. Names, shapes and dtypes are those of the updates.
+
+        Raises:
+            NoAcceptedUpdateError: nothing was added.
+            UpdateError: a sum left the range of its dtype (reason ``mean_overflow``).
+        """
+        if not self.sites:
+            raise NoAcceptedUpdateError("no update was accepted in this round: the global model stays as it was")
+        total = math.ldexp(self.total_samples, -self._scale_exponent)
+        mean: StateDict = {}
+        for name, dtype in self._dtypes.items():
+            if name in self._exact:
+                mean[name] = self._exact[name]
+                continue
+            value = self._sums.pop(name).div_(total)
+            if not torch.isfinite(value).all():
+                raise UpdateError("mean_overflow", f"{name}: the sum of finite updates overflowed {value.dtype}")
+            mean[name] = value.to(dtype)
+        return mean
+
+    def _take_exact(self, name: str, tensor: torch.Tensor, *, leads: bool) -> None:
+        held = self._exact.get(name)
+        if held is None:
+            self._exact[name] = tensor.clone()
+        elif name.endswith(COUNTER_SUFFIX):
+            self._exact[name] = torch.maximum(held, tensor)
+        elif leads:
+            held.copy_(tensor)
+
+
+def _addable(tensor: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    # add_ casts half precision on the fly, but has no kernel for 8-bit floats.
+    return tensor.to(wide) if tensor.dtype.itemsize == 1 else tensor

@@ -1,0 +1,95 @@
+"""The training worker's own process: ``python -m rt_flare.core.worker_process SOCKET_FD``.
+
+Started by `training_worker.TrainingWorker`. It ends when its socket closes, so it never outlives the executor.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import queue
+import resource
+import socket
+import sys
+import threading
+
+import psutil
+
+from rt_flare.core.failures import describe_exception
+from rt_flare.core.round_record import Failure
+from rt_flare.core.state_dict import StateDict
+from rt_flare.core.task_runner import SiteTask, TaskRunner, UserCodeConfig
+from rt_flare.core.tensor_channel import ChannelClosedError, TensorChannel
+from rt_flare.core.user_logger import UserLogger
+
+_Command = tuple[dict[str, object], StateDict]
+
+
+def main(descriptor: int) -> int:
+    """Serve tasks from the socket until it closes."""
+    faulthandler.enable(all_threads=False)
+    channel = TensorChannel(socket.socket(fileno=descriptor))
+    message, _ = channel.receive()
+    config = UserCodeConfig.model_validate(message)
+    commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(channel, commands), name="rt-flare-commands", daemon=True).start()
+    logger = UserLogger(lambda level, text: channel.send({"op": "log", "level": level, "text": text}))
+    if config.memory_limit_bytes:
+        _limit_memory(config.memory_limit_bytes)
+    try:
+        runner = TaskRunner(config, logger)
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is the executor's to report
+        _send_failure(channel, describe_exception(error, code_dir=config.code_dir))
+        return 1
+    while True:
+        message, weights = commands.get()
+        _serve(channel, runner, config, SiteTask.model_validate(message), weights)
+        del weights
+
+
+def _serve(
+    channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, task: SiteTask, weights: StateDict
+) -> None:
+    try:
+        outcome = runner.run(task, weights)
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the job either
+        round_number = task.env["CURRENT_ROUND"]
+        site = task.env["SITE_NAME"]
+        _send_failure(channel, describe_exception(error, code_dir=config.code_dir, site=site, round_number=round_number))
+        return
+    result = outcome.result
+    reply = {
+        "op": "done",
+        "num_samples": result.num_samples if result else None,
+        "metrics": _named_floats(result.metrics) if result else {},
+        "warnings": list(result.warnings) if result else [],
+        "received_model_metrics": _named_floats(outcome.received_model_metrics),
+        "validation_samples": outcome.validation_samples,
+    }
+    channel.send(reply, result.weights if result else None)
+
+
+def _named_floats(metrics: dict[str, float] | None) -> dict[str, str] | None:
+    # As text: JSON has no NaN and no infinities.
+    return None if metrics is None else {name: repr(value) for name, value in metrics.items()}
+
+
+def _send_failure(channel: TensorChannel, failure: Failure) -> None:
+    channel.send({"op": "failed", "failure": failure.model_dump()})
+
+
+def _read(channel: TensorChannel, commands: queue.SimpleQueue[_Command]) -> None:
+    try:
+        while True:
+            commands.put(channel.receive())
+    except ChannelClosedError:
+        os._exit(0)
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    limit = psutil.Process().memory_info().vms + limit_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
