@@ -1,0 +1,207 @@
+"""From a model definition and two configurations to a job folder that every NVFlare tool runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rt_flare.configs import FederationConfig, TrainingConfig
+from rt_flare.core.durable_io import write_bytes, write_json
+from rt_flare.errors import ConfigError, JobError
+from rt_flare.jobs.config_values import config_object, config_text
+from rt_flare.jobs.template import load_template
+from rt_flare.jobs.user_modules import sibling_modules
+
+__all__ = ["check_sites", "render_job"]
+
+# NVFlare's rule for the names of clients.
+_SITE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SHARD_NAME = re.compile(r"shard_\d{4,}\.zip")
+_SERVER_DEFAULT_HEART_BEAT_TIMEOUT = 600
+_MAX_REQUESTS_PER_SECOND = 100
+
+
+def render_job(
+    *,
+    out: Path,
+    model_def: Path,
+    training: TrainingConfig,
+    federation: FederationConfig,
+    sites: Sequence[str],
+    model_path: str = "model_def.Model",
+    model_args: Mapping[str, Any] | None = None,
+    shards_dir: Path | str = "",
+    data_dir: Path | str = "/var/tmp/nvflare/data",  # noqa: S108 - the documented default of the sites
+    data_root: Path | str = "",
+    adapter: str = "manifest",
+    adapter_args: Mapping[str, Any] | None = None,
+    server_variables: Mapping[str, Any] | None = None,
+    client_variables: Mapping[str, Any] | None = None,
+    template: str = "rt_fedavg",
+    extra_files: Sequence[Path] = (),
+) -> Path:
+    """Write the job folder ``out``, which must not exist, or be a job folder: that one is replaced.
+
+    The same inputs give the same bytes.
+
+    Args:
+        out: the job folder.
+        model_def: the user's module; becomes ``app/custom/model_def.py``, with the modules beside it that it imports.
+        training: what every site trains with.
+        federation: how the sites work together.
+        sites: names of the sites; the n-th one gets shard n.
+        model_path: dotted path of the model class or factory.
+        model_args: its keyword arguments; JSON values only.
+        shards_dir: folder with ``shard_0001.zip`` and on, as the sites see it; "" when there is none to fetch.
+        data_dir: folder on the sites that shards are unpacked into.
+        data_root: folder with data that the sites already have; "" for none.
+        adapter: name of the dataset adapter; ``adapter_args`` are its options.
+        server_variables: further variables of the template's server configuration.
+        client_variables: further variables of the template's client configuration.
+        template: name of the job template.
+        extra_files: files to put beside ``model_def.py``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ConfigError: a value that cannot work or would not arrive unchanged.
+        JobError: ``model_def`` or a file beside it cannot be used, the number of shards is not that of the sites, or
+            ``out`` holds something else than a job.
+    """
+    check_sites(sites)
+    _warn(federation, len(sites))
+    site_shards = _assign_shards(sites, shards_dir)
+    model = {"MODEL_PATH": config_text(model_path, "model_path"), "MODEL_ARGS": config_object(model_args, "model_args")}
+    job = load_template(template).with_variables(
+        server={
+            **model,
+            "NUM_ROUNDS": federation.num_rounds,
+            "MIN_CLIENTS": federation.min_clients,
+            "WAIT_TIME_AFTER_MIN_RECEIVED": federation.wait_time_after_min_received,
+            "ROUND_TIMEOUT_SECONDS": federation.round_timeout_seconds,
+            "DETERMINISTIC": federation.deterministic,
+            "KEEP_LAST": federation.keep_last,
+            "TASK_REQUEST_INTERVAL": federation.task_request_interval,
+            **(server_variables or {}),
+        },
+        client={
+            **model,
+            "LOCAL_EPOCHS": training.local_epochs,
+            "BATCH_SIZE": training.batch_size,
+            "LEARNING_RATE": training.learning_rate,
+            "IMG_SIZE": training.img_size,
+            "NUM_CLASSES": training.num_classes,
+            "MANIFEST_FILE": config_text(training.manifest_file, "manifest_file"),
+            "EXTRA": config_object(training.extra, "extra"),
+            "NUM_THREADS": federation.num_threads,
+            "SEED": federation.seed,
+            "ADAPTER": config_text(adapter, "adapter"),
+            "ADAPTER_ARGS": config_object(adapter_args, "adapter_args"),
+            "DATA_DIR": config_text(str(data_dir), "data_dir"),
+            "SHARDS_DIR": config_text(str(shards_dir), "shards_dir"),
+            "SITE_SHARDS": site_shards,
+            "DATA_ROOT": config_text(str(data_root), "data_root"),
+            **(client_variables or {}),
+        },
+    )
+    meta = job.meta | {"name": federation.job_name, "min_clients": federation.min_clients}
+    code = _custom_files(model_def, extra_files)
+
+    _clear(out)
+    config = out / "app" / "config"
+    write_json(out / "meta.json", meta)
+    write_json(config / "config_fed_server.json", job.server)
+    write_json(config / "config_fed_client.json", job.client)
+    for name, content in code.items():
+        write_bytes(out / "app" / "custom" / name, content)
+    return out
+
+
+def check_sites(sites: Sequence[str]) -> None:
+    """Check the names of the sites.
+
+    Raises:
+        ConfigError: none, a name twice, or one that NVFlare does not take for a client.
+    """
+    if not sites:
+        raise ConfigError("sites: found none, expected at least one name")
+    for site in sites:
+        if not _SITE_NAME.fullmatch(site) or site == "server":
+            raise ConfigError(
+                f"sites: found {site!r}, expected letters, digits, '_' and '-', and not 'server': NVFlare's rule"
+            )
+    folded = [site.casefold() for site in sites]
+    twice = sorted({site for site in sites if folded.count(site.casefold()) > 1})
+    if twice:
+        raise ConfigError(f"sites: {', '.join(twice)} stand for the same folder; every site needs a name of its own")
+
+
+def _warn(federation: FederationConfig, num_sites: int) -> None:
+    if federation.min_clients > num_sites:
+        raise ConfigError(
+            f"min_clients is {federation.min_clients}, but there are only {num_sites} sites: "
+            "no round could ever close; lower min_clients or add sites"
+        )
+    if federation.min_clients < num_sites:
+        warnings.warn(
+            f"min_clients is {federation.min_clients} of {num_sites} sites: a round goes on without the others "
+            f"{federation.wait_time_after_min_received} s after {federation.min_clients} updates are in, and what "
+            f"they send later is dropped; set min_clients to {num_sites} to wait for all of them",
+            stacklevel=3,
+        )
+    if federation.heart_beat_timeout != _SERVER_DEFAULT_HEART_BEAT_TIMEOUT:
+        warnings.warn(
+            f"heart_beat_timeout is {federation.heart_beat_timeout}, but NVFlare 2.9 reads it from the server's own "
+            'local/resources.json only ("heart_beat_timeout" of the first entry of "servers"): set it there, a '
+            "job cannot",
+            stacklevel=3,
+        )
+    requests = num_sites / federation.task_request_interval
+    if requests > _MAX_REQUESTS_PER_SECOND:
+        warnings.warn(
+            f"{num_sites} idle sites that ask for work every {federation.task_request_interval} s are "
+            f"{requests:.0f} requests a second at about 4 ms of server CPU each; set task_request_interval to "
+            f"{num_sites / _MAX_REQUESTS_PER_SECOND:g} or more",
+            stacklevel=3,
+        )
+
+
+def _assign_shards(sites: Sequence[str], shards_dir: Path | str) -> dict[str, int] | None:
+    if not str(shards_dir):
+        return None
+    folder = Path(shards_dir)
+    # The folder may exist on the sites only; where it is here, a wrong number is found before anything is sent.
+    if folder.is_dir():
+        found = sum(1 for p in folder.iterdir() if _SHARD_NAME.fullmatch(p.name))
+        if found != len(sites):
+            raise JobError(f"{folder}: found {found} shards for {len(sites)} sites, expected exactly one per site")
+    return {site: index for index, site in enumerate(sites, start=1)}
+
+
+def _custom_files(model_def: Path, extra_files: Sequence[Path]) -> dict[str, bytes]:
+    if not model_def.is_file():
+        raise JobError(f"{model_def}: no such file; expected the module with the model and fl_train_model")
+    files = {"model_def.py": model_def.read_bytes()}
+    for name, path in [*sibling_modules(model_def).items(), *((p.name, p) for p in extra_files)]:
+        if name == "model_def.py" and path.resolve() == model_def.resolve():
+            continue
+        if name in files:
+            raise JobError(f"{path}: a second file {name!r} beside model_def.py; rename one of them")
+        if not path.is_file():
+            raise JobError(f"{path}: no such file; expected a file to put beside model_def.py")
+        files[name] = path.read_bytes()
+    return files
+
+
+def _clear(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir() or (os.listdir(out) and not (out / "meta.json").is_file()):  # noqa: PTH208
+        raise JobError(f"{out}: exists and is no job folder; remove it or choose another place")
+    shutil.rmtree(out)

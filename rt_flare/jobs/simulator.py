@@ -1,0 +1,183 @@
+"""Running a job in NVFlare's simulator: one process for the server, one for each site, on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rt_flare.core.round_record import Failure, RoundRecord
+from rt_flare.errors import JobError
+from rt_flare.jobs.outcome import JobState, RoundSummary, RunOutcome, read_summary
+from rt_flare.jobs.owned_processes import OwnedProcesses
+from rt_flare.jobs.plain_path import plain_path
+from rt_flare.jobs.render import check_sites
+from rt_flare.jobs.root_cause import find_root_cause
+
+__all__ = ["run_simulator"]
+
+# NVFlare gives every job in the simulator this id.
+_JOB_ID = "simulate_job"
+_POLL_SECONDS = 0.2
+_LINGER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where NVFlare's simulator puts things. It empties ``root`` at its start."""
+
+    root: Path
+
+    @property
+    def server_dir(self) -> Path:
+        return self.root / "server" / _JOB_ID
+
+    def site_dir(self, site: str) -> Path:
+        return self.root / site / _JOB_ID
+
+    def log(self, site: str) -> Path:
+        return self.root / site / "log.txt"
+
+
+def run_simulator(
+    job_folder: Path,
+    workspace: Path,
+    sites: Sequence[str],
+    *,
+    threads: int | None = None,
+    on_round: Callable[[RoundRecord], None] | None = None,
+    linger_seconds: float = _LINGER_SECONDS,
+) -> RunOutcome:
+    """Run a job to its end.
+
+    Everything is in ``workspace`` afterwards: ``simulator/`` (NVFlare's folders of the server and the sites; what an
+    earlier run left there is removed) and ``console.log`` (what the processes printed).
+
+    Args:
+        job_folder: an NVFlare job.
+        workspace: folder for the run; made if missing. Any path will do, spaces included.
+        sites: names of the sites.
+        threads: sites that train at the same time; None for all. With fewer, NVFlare starts a new process for every
+            task.
+        on_round: called with every closed round, once, in order, while the job runs.
+        linger_seconds: how long the simulator may take to end once the job has; then it is ended.
+
+    Raises:
+        ConfigError: the sites' names cannot be used.
+        JobError: ``job_folder`` is no job.
+        KeyboardInterrupt: Ctrl-C; all processes of the run have been ended.
+    """
+    check_sites(sites)
+    if not any(job_folder.glob("meta.*")):
+        raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
+    workspace.mkdir(parents=True, exist_ok=True)
+    console = workspace / "console.log"
+    layout = _Layout(workspace.resolve() / "simulator")
+    # A summary of an earlier run must not be taken for this one's.
+    (layout.server_dir / "files_out" / "fl_round_complete.json").unlink(missing_ok=True)
+    processes = OwnedProcesses()
+    started = time.monotonic()
+    with plain_path(workspace) as plain, console.open("wb") as output:
+        try:
+            process = processes.start(
+                [
+                    sys.executable,
+                    "-m",
+                    "rt_flare.jobs.simulator_process",
+                    str(job_folder.resolve()),
+                    str(plain / "simulator"),
+                    ",".join(sites),
+                    str(threads or len(sites)),
+                ],
+                cwd=workspace,
+                environment=os.environ,
+                output=output,
+            )
+            lingered = _follow(process, layout, on_round, linger_seconds)
+        finally:
+            processes.end_all()
+    seconds = time.monotonic() - started
+    notes = (f"NVFlare's simulator did not end within {linger_seconds:g} s of the job and was ended",)
+    return _outcome(
+        layout,
+        sites=sites,
+        exit_code=None if lingered else process.returncode,
+        console=console,
+        seconds=seconds,
+        notes=notes if lingered else (),
+    )
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    layout: _Layout,
+    on_round: Callable[[RoundRecord], None] | None,
+    linger_seconds: float,
+) -> bool:
+    """Report rounds until the process ends; True when it was still there long after the job's end."""
+    reported = 0
+    ended_at: float | None = None
+    while True:
+        running = process.poll() is None
+        summary = read_summary(layout.server_dir)
+        if summary is not None:
+            for record in summary.rounds[reported:]:
+                if on_round is not None:
+                    on_round(record)
+            reported = max(reported, len(summary.rounds))
+            if summary.state.is_final and ended_at is None:
+                ended_at = time.monotonic()
+        if not running:
+            return False
+        if ended_at is not None and time.monotonic() - ended_at > linger_seconds:
+            return True
+        time.sleep(_POLL_SECONDS)
+
+
+def _outcome(
+    layout: _Layout,
+    *,
+    sites: Sequence[str],
+    exit_code: int | None,
+    console: Path,
+    seconds: float,
+    notes: tuple[str, ...],
+) -> RunOutcome:
+    summary = read_summary(layout.server_dir)
+    site_logs = {site: layout.log(site) for site in sites}
+    state, error = _judge(summary, exit_code)
+    if state is JobState.FAILED and error is None:
+        error = find_root_cause(layout.log("server"), site_logs, console) or Failure(
+            kind="server",
+            message=f"the simulator ended with exit code {exit_code} and no log holds an error; see {console}",
+        )
+    return RunOutcome(
+        state=state,
+        error=error,
+        stop_reason=summary.stop_reason if summary else None,
+        job_id=_JOB_ID,
+        num_rounds=summary.num_rounds if summary else 0,
+        rounds=tuple(summary.rounds) if summary else (),
+        server_dir=layout.server_dir,
+        server_log=layout.log("server"),
+        site_dirs={site: layout.site_dir(site) for site in sites},
+        site_logs=site_logs,
+        console=console,
+        seconds=seconds,
+        notes=notes,
+    )
+
+
+def _judge(summary: RoundSummary | None, exit_code: int | None) -> tuple[JobState, Failure | None]:
+    """A job has finished only if it says so and the simulator ended well (None: we ended it after the job)."""
+    if summary is None:
+        return JobState.FAILED, None
+    if summary.state is JobState.CANCELLED:
+        return JobState.CANCELLED, summary.error
+    if exit_code in (0, None) and summary.state is JobState.FINISHED:
+        return JobState.FINISHED, None
+    return JobState.FAILED, summary.error

@@ -1,0 +1,27 @@
+"""The process that runs NVFlare's simulator: ``python -m rt_flare.jobs.simulator_process JOB ROOT SITES THREADS``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run the simulator and return its status: 0 when the job ended without a fatal error.
+
+    Args:
+        arguments: job folder, the simulator's own folder, names of the sites with commas between them, threads.
+    """
+    job_folder, root, sites, threads = arguments
+    # NVFlare puts sys.executable into a command line that it splits again.
+    sys.executable = shlex.quote(sys.executable)
+
+    from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner
+
+    runner = SimulatorRunner(job_folder=job_folder, workspace=root, clients=sites, threads=int(threads))
+    status = runner.run()
+    return status if isinstance(status, int) and 0 <= status < 256 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Job templates: where they stand, how they are read, and how their variables are set."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib.resources
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyhocon import ConfigFactory
+from pyhocon.exceptions import ConfigException
+
+from rt_flare.errors import ConfigError
+
+__all__ = ["JobTemplate", "find_template", "load_template"]
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+_REFERENCE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class JobTemplate:
+    """The three configurations of a template, as plain values.
+
+    Attributes:
+        name: the template's name.
+        server: content of ``config_fed_server.conf``; variables are its top-level keys in capitals.
+        client: content of ``config_fed_client.conf``; the same.
+        meta: content of ``meta.conf``.
+    """
+
+    name: str
+    server: dict[str, Any]
+    client: dict[str, Any]
+    meta: dict[str, Any]
+
+    def with_variables(self, *, server: Mapping[str, Any], client: Mapping[str, Any]) -> JobTemplate:
+        """Return a copy with these variables set; all others keep the template's values.
+
+        Raises:
+            ConfigError: the template has no such variable.
+        """
+        return JobTemplate(
+            name=self.name,
+            server=_set(self.server, server, f"{self.name}/config_fed_server.conf"),
+            client=_set(self.client, client, f"{self.name}/config_fed_client.conf"),
+            meta=copy.deepcopy(self.meta),
+        )
+
+
+def find_template(name: str) -> Path:
+    """Folder of the template ``name``.
+
+    Raises:
+        ConfigError: there is no such template; the message lists those that exist.
+    """
+    home = _templates_home()
+    known = sorted(p.name for p in home.iterdir() if (p / "info.conf").is_file())
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"no job template {name!r}, found: {', '.join(known)}{hint}")
+    return home / name
+
+
+def load_template(name: str) -> JobTemplate:
+    """Read the template ``name``.
+
+    Raises:
+        ConfigError: there is no such template, a file of it cannot be read, or a configuration refers to a variable
+            that it does not define.
+    """
+    folder = find_template(name)
+    server, client = _read(folder / "config_fed_server.conf"), _read(folder / "config_fed_client.conf")
+    for file, config in (("config_fed_server.conf", server), ("config_fed_client.conf", client)):
+        undefined = sorted(references(config) - variables(config))
+        if undefined:
+            raise ConfigError(f"{name}/{file}: refers to {', '.join(undefined)}, which it does not define")
+    return JobTemplate(name=name, server=server, client=client, meta=_read(folder / "meta.conf"))
+
+
+def variables(config: Mapping[str, Any]) -> set[str]:
+    """Names of the variables that a configuration defines: its top-level keys in capitals."""
+    return {key for key in config if _VARIABLE.fullmatch(key)}
+
+
+def references(value: Any) -> set[str]:
+    """Names of the variables that a configuration refers to as ``"{NAME}"``, at any depth."""
+    if isinstance(value, str):
+        return set(_REFERENCE.findall(value))
+    if isinstance(value, Mapping):
+        return set().union(*(references(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(item) for item in value))
+    return set()
+
+
+def _templates_home() -> Path:
+    package = Path(str(importlib.resources.files("rt_flare")))
+    # The wheel carries the templates inside the package; in a checkout they stand beside it.
+    for home in (package / "_job_templates", package.parent / "job_templates"):
+        if home.is_dir():
+            return home
+    raise ConfigError(f"the job templates are missing from {package}: is rt_flare installed completely?")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = ConfigFactory.parse_file(str(path))
+    except (OSError, ConfigException) as error:
+        raise ConfigError(f"{path}: cannot be read as a job template: {error}") from error
+    plain = tree.as_plain_ordered_dict()
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _set(config: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    known = variables(config)
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{where} has no variable {name!r}{hint}")
+    return copy.deepcopy(config) | copy.deepcopy(dict(values))
