@@ -1,0 +1,183 @@
+"""The manifest: one JSON object per line, one line per sample.
+
+The format, which every reader of this module enforces:
+
+* UTF-8 without a byte order mark; lines end in ``\\n`` or ``\\r\\n``, the last one may lack it.
+* At least one line; a blank line is refused, at the end of the file too; a line with its line end is at most 1 MiB.
+* ``id``: non-empty string, unique in the file. ``uri``: non-empty string.
+* ``y``: list of integers from 0 to 2**31 - 1; it may be empty (a multi-label sample without a label) and may repeat
+  a label. A boolean is not an integer, and neither is ``1.0``.
+* ``meta``: an object; null is the same as leaving it out.
+* Other fields are ignored. A key that stands twice in an object, ``NaN``, ``Infinity`` and numbers too large for a
+  float are refused anywhere in the line.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rt_flare.core.durable_io import write_atomic
+from rt_flare.data.manifest_line import MAX_LABEL, MAX_LINE_BYTES, ManifestEntry, ManifestProblem, parse_line
+from rt_flare.errors import ManifestError
+
+__all__ = [
+    "MANIFEST_NAME",
+    "MAX_LABEL",
+    "MAX_LINE_BYTES",
+    "ManifestEntry",
+    "MissingManifestError",
+    "count_entries",
+    "iter_manifest",
+    "load_manifest",
+    "manifest_lines",
+    "write_manifest",
+]
+
+MANIFEST_NAME = "manifest.ndjson"
+_BOM = b"\xef\xbb\xbf"
+_FIX = "Correct the manifest and build the shard again."
+
+
+class MissingManifestError(ManifestError, FileNotFoundError):
+    """The shard has no manifest where one is needed. It is a `FileNotFoundError` too, and its text says so."""
+
+    code = "manifest_missing"
+
+
+def iter_manifest(path: Path) -> Iterator[ManifestEntry]:
+    """Read the manifest ``path`` entry by entry; only the ids stay in memory.
+
+    Raises:
+        ManifestError: at the first problem.
+        MissingManifestError: there is no such file.
+    """
+    for item in _read(path):
+        if isinstance(item, ManifestProblem):
+            raise ManifestError(_report(path, [item], 1))
+        yield item
+
+
+def load_manifest(path: Path, max_problems: int = 20) -> list[ManifestEntry]:
+    """Read the whole manifest ``path``.
+
+    Raises:
+        ManifestError: the file breaks the format; the message lists the first ``max_problems`` problems, each with
+            file, line, field, found and expected, and counts the others.
+        MissingManifestError: there is no such file.
+    """
+    entries: list[ManifestEntry] = []
+    problems: list[ManifestProblem] = []
+    total = 0
+    for item in _read(path):
+        if isinstance(item, ManifestEntry):
+            entries.append(item)
+            continue
+        total += 1
+        if len(problems) < max_problems:
+            problems.append(item)
+    if total:
+        raise ManifestError(_report(path, problems, total))
+    return entries
+
+
+def count_entries(path: Path) -> int:
+    """Return the number of lines of ``path`` that are not blank, without parsing them.
+
+    Raises:
+        MissingManifestError: there is no such file.
+    """
+    with _open(path) as file:
+        return sum(1 for line in file if not line.isspace())
+
+
+def write_manifest(path: Path, entries: Iterable[ManifestEntry]) -> None:
+    """Create or replace ``path`` atomically with one line per entry; reading it gives equal entries back.
+
+    Raises:
+        ManifestError: there is no entry, an id comes twice, or an entry breaks the format. ``path`` is as it was.
+    """
+
+    def write(file: BinaryIO) -> None:
+        for line in manifest_lines(entries, path):
+            file.write(line)
+
+    write_atomic(path, write)
+
+
+def manifest_lines(entries: Iterable[ManifestEntry], path: Path) -> Iterator[bytes]:
+    """Yield the manifest's lines with their line ends; ``path`` names the manifest in errors.
+
+    Raises:
+        ManifestError: as in `write_manifest`.
+    """
+    seen: dict[str, int] = {}
+    number = 0
+    for number, entry in enumerate(entries, start=1):
+        yield _line_of(entry, number, seen, path)
+    if number == 0:
+        raise ManifestError(f"{path}: found no entry to write, expected at least one sample. Give the shard samples.")
+
+
+def _line_of(entry: ManifestEntry, number: int, seen: dict[str, int], path: Path) -> bytes:
+    document: dict[str, Any] = {"id": entry.id, "uri": entry.uri, "y": list(entry.y)}
+    if entry.meta is not None:
+        document["meta"] = entry.meta
+    try:
+        line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{path.name}:{number}: sample {entry.id!r} has no JSON form: {error}") from error
+    problems, read = parse_line(line, number, seen)
+    if read is not None and read != entry:
+        problems = [
+            ManifestProblem(number, "entry", "values that change in JSON", "y a tuple, meta of JSON types only")
+        ]
+    if problems:
+        raise ManifestError(_report(path, problems, len(problems)))
+    return line
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        deeper = sorted(path.parent.glob(f"*/{glob.escape(path.name)}"))
+        found = f" One lies in the subdirectory {deeper[0].parent.name!r}." if deeper else ""
+        raise MissingManifestError(
+            f"FileNotFoundError: {path.name}: the shard has no {path.name} at its root {path.parent}.{found} Verify "
+            f"the structure of the shard ZIP: the manifest must be at the root, not in a subdirectory. Data that is "
+            f"not images needs none: read payload['dataset']['data_root'] yourself, or name another dataset adapter."
+        ) from None
+
+
+def _read(path: Path) -> Iterator[ManifestEntry | ManifestProblem]:
+    seen: dict[str, int] = {}
+    number = 0
+    with _open(path) as file:
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(raw) > MAX_LINE_BYTES:
+                yield ManifestProblem(number, "line", "an over-long line", f"at most {MAX_LINE_BYTES} bytes")
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(MAX_LINE_BYTES)
+                continue
+            if number == 1 and raw.startswith(_BOM):
+                yield ManifestProblem(1, "line", "a byte order mark", "UTF-8 without one (in Python: encoding='utf-8')")
+                raw = raw.removeprefix(_BOM)
+            problems, entry = parse_line(raw, number, seen)
+            yield from problems
+            if entry is not None:
+                yield entry
+    if number == 0:
+        yield ManifestProblem(1, "file", "an empty file", "at least one line")
+
+
+def _report(path: Path, problems: list[ManifestProblem], total: int) -> str:
+    lines = [f"{path} breaks the manifest format in {total} {'place' if total == 1 else 'places'}:"]
+    lines += [f"  {path.name}:{p.line}: {p.field}: found {p.found}, expected {p.expected}" for p in problems]
+    if total > len(problems):
+        lines.append(f"  and {total - len(problems)} more")
+    return "\n".join([*lines, _FIX])
