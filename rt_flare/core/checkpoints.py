@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -109,7 +109,7 @@ class CheckpointWriter:
             try:
                 if self._error is None:
                     self._link_best(item) if isinstance(item, int) else self._write(item)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                 self._error = error
             finally:
                 del item
@@ -172,7 +172,7 @@ def _save(path: Path, weights: StateDict) -> str:
     digest = hashlib.sha256()
 
     def write(file: BinaryIO) -> None:
-        torch.save(weights, _HashingFile(file, digest))
+        torch.save(weights, cast("IO[bytes]", _HashingFile(file, digest)))
 
     write_atomic(path, write)
     return digest.hexdigest()

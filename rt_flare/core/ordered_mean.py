@@ -28,7 +28,9 @@ class OrderedMean(WeightedMean):
         spill_dir: folder for the excess; None takes the system's temporary folder.
     """
 
-    def __init__(self, expected: Iterable[str], *, max_held_bytes: int = 1 << 30, spill_dir: Path | None = None) -> None:
+    def __init__(
+        self, expected: Iterable[str], *, max_held_bytes: int = 1 << 30, spill_dir: Path | None = None
+    ) -> None:
         super().__init__()
         self._due = deque(sorted(set(expected)))
         self._ranks = {site: rank for rank, site in enumerate(self._due)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -140,7 +140,7 @@ class RoundRecord(_Record):
         }
 
 
-def mean_metrics(metrics: list[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
+def mean_metrics(metrics: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
     """Sample-weighted mean of each metric over the sites that report it: ``sum(n_i m_i) / sum(n_i)``.
 
     Args:

@@ -54,8 +54,8 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
             )
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             kind = "quantized" if value.is_quantized else "meta" if value.is_meta else str(value.layout)
-            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; call .to_dense() or dequantize()")
-        plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()  # type: ignore[no-untyped-call]
+            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; call .to_dense()")
+        plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
 
 

@@ -126,5 +126,5 @@ class TaskRunner:
         text = f"{self._config.seed}/{env['SITE_NAME']}/{env['CURRENT_ROUND']}/{purpose}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - user code that uses numpy's global generator is seeded too
+        np.random.seed(seed)
         torch.manual_seed(seed)

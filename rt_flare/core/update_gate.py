@@ -70,7 +70,8 @@ class UpdateGate:
             raise UpdateError("duplicate", f"{site} has contributed to this round already")
         if None not in (round_number, self.round_number) and round_number != self.round_number:
             raise UpdateError(
-                "wrong_round", f"update of {site}: it belongs to round {round_number}, this is round {self.round_number}"
+                "wrong_round",
+                f"update of {site}: made for round {round_number}, this is round {self.round_number}",
             )
 
     def _check_weights(self, site: str, weights: Any) -> StateDict:

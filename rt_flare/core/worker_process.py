@@ -53,9 +53,7 @@ def _serve(
     try:
         outcome = runner.run(task, weights)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the job either
-        round_number = task.env["CURRENT_ROUND"]
-        site = task.env["SITE_NAME"]
-        _send_failure(channel, describe_exception(error, code_dir=config.code_dir, site=site, round_number=round_number))
+        _send_failure(channel, describe_exception(error, code_dir=config.code_dir))
         return
     result = outcome.result
     reply = {

@@ -1,0 +1,342 @@
+"""Federated averaging with a stated policy for slow, failing and missing sites."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.dxo import from_shareable
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.abstract.aggregator import Aggregator
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.abstract.model import make_model_learnable
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
+from nvflare.app_common.workflows.model_controller import ModelController
+
+from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.persistor import CONTRIBUTORS, CustomPersistor
+from rt_flare.components.site import code_dir
+from rt_flare.components.wire import NUM_SAMPLES, TRAIN_DEADLINE_SECONDS, read_report, register_tensors
+from rt_flare.core.best_model import BestModel
+from rt_flare.core.failures import describe_exception
+from rt_flare.core.round_builder import RoundBuilder
+from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord, Verdict
+from rt_flare.core.verdict import weight_change
+from rt_flare.errors import ConfigError
+
+__all__ = ["RtFedAvg"]
+
+_POLL_SECONDS = 0.2
+
+
+class RtFedAvg(ModelController):
+    """Broadcast, gate and aggregate as updates arrive, judge, save, next round; at the end, evaluate.
+
+    A round ends when every asked site has answered; or ``wait_time_after_min_received`` seconds after
+    ``min_clients`` updates were accepted; or when ``min_clients`` cannot be reached any more; or at its deadline.
+    Sites that answered with an error or a refused update do not count as received. A round with fewer than
+    ``min_clients`` accepted updates fails the job, and the last good model stays.
+
+    The last round's model is evaluated by the sites too, when their code has a validation function.
+
+    Args:
+        num_rounds: rounds of the whole job, counted from round 0.
+        min_clients: accepted updates that a round needs.
+        wait_time_after_min_received: seconds to wait for the others after that.
+        round_timeout_seconds: deadline of a round; there is no way to turn it off.
+        train_timeout_seconds: deadline of user code at a site; 0 takes the round's, less a tenth (at most 30 s) for
+            the answer's way back.
+        start_round: first round to run; above 0 when a job resumes.
+        aggregator_id: id of the aggregator component.
+        persistor_id: id of the persistor component.
+        train_task_name: name of the training task.
+        validate_task_name: name of the task that evaluates the last global model; "" leaves it out.
+        best_metric: metric of the global model whose best round is kept as ``best_model.pt``; "" keeps none. A
+            leading minus sign, as in ``-loss``, means that less is better.
+        patience: rounds without a better ``best_metric`` after which the job stops; 0 never stops early.
+        allow_empty_global_weights: accept an empty initial model, to be made by the first round's updates.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_rounds: int = 5,
+        min_clients: int = 1,
+        wait_time_after_min_received: int = 10,
+        round_timeout_seconds: int = 3600,
+        train_timeout_seconds: int = 0,
+        start_round: int = 0,
+        aggregator_id: str = "aggregator",
+        persistor_id: str = AppConstants.DEFAULT_PERSISTOR_ID,
+        train_task_name: str = AppConstants.TASK_TRAIN,
+        validate_task_name: str = AppConstants.TASK_VALIDATION,
+        best_metric: str = "",
+        patience: int = 0,
+        allow_empty_global_weights: bool = False,
+    ) -> None:
+        super().__init__(persistor_id=persistor_id, allow_empty_global_weights=allow_empty_global_weights)
+        self.num_rounds = num_rounds
+        self.min_clients = min_clients
+        self.wait_time_after_min_received = wait_time_after_min_received
+        self.round_timeout_seconds = round_timeout_seconds
+        self.train_timeout_seconds = train_timeout_seconds
+        self.start_round = start_round
+        self.aggregator_id = aggregator_id
+        self.persistor_id = persistor_id
+        self.train_task_name = train_task_name
+        self.validate_task_name = validate_task_name
+        self.best_metric = best_metric
+        self.patience = patience
+        self.allow_empty_global_weights = allow_empty_global_weights
+        self._check_arguments()
+        register_tensors()
+        self._best = BestModel(best_metric, patience)
+        self._arrivals = threading.Condition()
+        self._round: RoundBuilder | None = None
+        self._rejections: dict[str, str] = {}
+        self._stop_reason: str | None = None
+        self._last_samples: dict[str, int | None] = {}
+
+    def request_stop(self, reason: str) -> None:
+        """End the job after the current round, with its outputs complete."""
+        self._stop_reason = self._stop_reason or reason
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Note why the aggregator refuses an update."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == UPDATE_REJECTED:
+            rejection = fl_ctx.get_prop(UPDATE_REJECTED)
+            self._rejections[rejection.site] = f"{rejection.reason}: {rejection.message}"
+
+    def run(self) -> None:
+        """Run the rounds; NVFlare calls this."""
+        try:
+            self._run()
+        except Exception as error:
+            self._end_with(describe_exception(error, code_dir=code_dir(self.fl_ctx)))
+            raise
+
+    def process_result_of_unknown_task(
+        self, client: Any, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
+    ) -> None:
+        """Drop an answer that comes after its round closed: it is never aggregated."""
+        self.log_warning(fl_ctx, f"{client.name} answered {task_name} after its round was closed: not used")
+
+    def _run(self) -> None:
+        self.aggregator = self.engine.get_component(self.aggregator_id)
+        if not isinstance(self.aggregator, Aggregator):
+            raise ConfigError(f"component {self.aggregator_id!r} is {type(self.aggregator).__name__}, no Aggregator")
+        model = self.load_model()
+        if model is None:
+            return
+        record: RoundRecord | None = None
+        for round_number in range(self.start_round, self.num_rounds):
+            record = self._run_round(round_number, model, record)
+            if record is None or self.abort_signal.triggered:
+                return
+            if self._stop_reason:
+                self.info(f"stopping after round {round_number}: {self._stop_reason}")
+                self._announce(JOB_ENDING, JobEnding(stop_reason=self._stop_reason))
+                break
+        if record is not None:
+            self._evaluate_last(model, record)
+        self.event(AppEventType.TRAINING_FINISHED)
+
+    def _run_round(self, round_number: int, model: FLModel, previous: RoundRecord | None) -> RoundRecord | None:
+        """Run one round; None when the job must end. ``model`` receives the new weights."""
+        self._enter_round(round_number, model)
+        current = self._broadcast(model, self.train_task_name, round_number, self._receive_update)
+        if self.abort_signal.triggered:
+            return None
+        if previous is not None:
+            self._note_global_metrics(previous, current.received_model_metrics())
+        record = current.close(self.min_clients, missing=f"no answer within the round's {current.elapsed():.0f} s")
+        if record.verdict is Verdict.FAILED:
+            self._announce(ROUND_CLOSED, record)
+            self._end_with(current.failures[0] if current.failures else _shortage(record))
+            self.panic(f"round {round_number} failed: {'; '.join(record.verdict_reasons)}")
+            return None
+        change = self._aggregate(model, record)
+        record = record.model_copy(update={"weight_change": change, "seconds": current.elapsed()})
+        self._announce(ROUND_CLOSED, record)
+        self.event(AppEventType.ROUND_DONE)
+        self.info(f"Round {round_number} finished: {record.verdict}, {record.num_samples} samples")
+        return record
+
+    def _enter_round(self, round_number: int, model: FLModel) -> None:
+        self.info(f"Round {round_number} started.")
+        model.start_round, model.current_round, model.total_rounds = self.start_round, round_number, self.num_rounds
+        learnable = make_model_learnable(model.params, model.meta)
+        self.fl_ctx.set_prop(AppConstants.NUM_ROUNDS, self.num_rounds, private=True, sticky=True)
+        self.fl_ctx.set_prop(AppConstants.CURRENT_ROUND, round_number, private=True, sticky=True)
+        self.fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, learnable, private=True, sticky=True)
+        self._rejections = {}
+        self.event(AppEventType.ROUND_STARTED)
+
+    def _broadcast(
+        self, model: FLModel, task_name: str, round_number: int, receive: Callable[[ClientTask, FLContext], None]
+    ) -> RoundBuilder:
+        """Send ``model`` to all sites and wait until the round ends; answers go to ``receive``."""
+        sites = [client.name for client in self.engine.get_clients()]
+        builder = RoundBuilder(round_number, sites)
+        with self._arrivals:
+            self._round = builder
+        data = self._build_shareable(model)
+        data.set_header(TRAIN_DEADLINE_SECONDS, self._train_deadline_seconds())
+        task = Task(
+            name=task_name,
+            data=data,
+            timeout=self.round_timeout_seconds,
+            before_task_sent_cb=self._prepare_task_data,
+            result_received_cb=receive,
+        )
+        self.broadcast(task=task, fl_ctx=self.fl_ctx, targets=sites, min_responses=0)
+        self._wait(task, builder)
+        with self._arrivals:
+            self._round = None
+        if task.completion_status is None:
+            self.cancel_task(task)
+        return builder
+
+    def _wait(self, task: Task, builder: RoundBuilder) -> None:
+        deadline = time.monotonic() + self.round_timeout_seconds
+        enough_since: float | None = None
+        with self._arrivals:
+            while builder.num_outstanding and builder.num_accepted + builder.num_outstanding >= self.min_clients:
+                now = time.monotonic()
+                if builder.num_accepted >= self.min_clients:
+                    enough_since = enough_since or now
+                    if now - enough_since >= self.wait_time_after_min_received:
+                        return
+                if now >= deadline or task.completion_status is not None or self.abort_signal.triggered:
+                    return
+                self._arrivals.wait(_POLL_SECONDS)
+
+    def _receive_update(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        site, reply = client_task.client.name, client_task.result
+        client_task.result = None
+        report = read_report(reply, site)
+        with self._arrivals:
+            if self._round is None:
+                return
+            status, reason = ContributionStatus.FAILED, None
+            if report.failure is None:
+                status = ContributionStatus.ACCEPTED
+                if not self._offer(reply, fl_ctx):
+                    status = ContributionStatus.REJECTED
+                    reason = self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
+            else:
+                self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
+                if skip := getattr(self.aggregator, "skip", None):
+                    skip(site)
+            contribution = Contribution(
+                site=site,
+                status=status,
+                reason=reason,
+                num_samples=report.num_samples if status is ContributionStatus.ACCEPTED else None,
+                train_metrics=report.train_metrics,
+                received_model_metrics=report.received_model_metrics,
+                warnings=report.warnings,
+                failure=report.failure,
+            )
+            self._round.add(contribution, validation_samples=report.validation_samples)
+            self._arrivals.notify_all()
+
+    def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:
+        fl_ctx.set_prop(AppConstants.TRAINING_RESULT, reply, private=True, sticky=False)
+        self.fire_event(AppEventType.BEFORE_CONTRIBUTION_ACCEPT, fl_ctx)
+        accepted = bool(self.aggregator.accept(reply, fl_ctx))
+        fl_ctx.set_prop(AppConstants.AGGREGATION_ACCEPTED, accepted, private=True, sticky=False)
+        self.fire_event(AppEventType.AFTER_CONTRIBUTION_ACCEPT, fl_ctx)
+        fl_ctx.set_prop(AppConstants.TRAINING_RESULT, None, private=True, sticky=False)
+        return accepted
+
+    def _receive_validation(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        site, reply = client_task.client.name, client_task.result
+        client_task.result = None
+        report = read_report(reply, site)
+        status = ContributionStatus.FAILED if report.failure else ContributionStatus.ACCEPTED
+        if report.failure is not None:
+            self.log_warning(fl_ctx, f"no evaluation: {report.failure.describe()}")
+        metrics = report.received_model_metrics
+        with self._arrivals:
+            if self._round is not None:
+                contribution = Contribution(site=site, status=status, received_model_metrics=metrics)
+                samples = report.validation_samples or self._last_samples.get(site)
+                self._round.add(contribution, validation_samples=samples)
+                self._arrivals.notify_all()
+
+    def _aggregate(self, model: FLModel, record: RoundRecord) -> float | None:
+        """Put the mean into ``model``, save it, and return how far the weights moved."""
+        self.info(f"Start aggregation of {len(record.accepted)} updates.")
+        self.event(AppEventType.BEFORE_AGGREGATION)
+        result = self.aggregator.aggregate(self.fl_ctx)
+        self.fire_event_with_data(AppEventType.AFTER_AGGREGATION, self.fl_ctx, AppConstants.AGGREGATION_RESULT, result)
+        self.event(AppEventType.BEFORE_SHAREABLE_TO_LEARNABLE)
+        weights = from_shareable(result).data
+        change = weight_change(model.params, weights)
+        model.params, model.params_type = weights, ParamsType.FULL
+        model.meta = {CONTRIBUTORS: [c.site for c in record.accepted], NUM_SAMPLES: record.num_samples}
+        learnable = make_model_learnable(weights, model.meta)
+        self.fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, learnable, private=True, sticky=True)
+        self.event(AppEventType.AFTER_SHAREABLE_TO_LEARNABLE)
+        self.info("End aggregation.")
+        self.save_model(model)
+        return change
+
+    def _note_global_metrics(self, record: RoundRecord, metrics: dict[str, float] | None) -> None:
+        """Complete a closed round's record by what the sites measured on its model."""
+        if metrics is None:
+            return
+        self._announce(ROUND_CLOSED, record.model_copy(update={"global_metrics": metrics}))
+        if self._best.is_better(record.round, metrics) and isinstance(self.persistor, CustomPersistor):
+            self.persistor.mark_best(record.round)
+            self.event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE)
+        if self._best.out_of_patience:
+            self.request_stop(f"no better {self.best_metric} for {self.patience} rounds")
+
+    def _evaluate_last(self, model: FLModel, record: RoundRecord) -> None:
+        evaluated = any(c.received_model_metrics for c in record.contributions)
+        if not self.validate_task_name or not evaluated:
+            return
+        self.info("evaluating the last global model")
+        self._last_samples = {c.site: c.num_samples for c in record.contributions}
+        model.current_round = record.round + 1
+        builder = self._broadcast(model, self.validate_task_name, record.round + 1, self._receive_validation)
+        self._note_global_metrics(record, builder.received_model_metrics())
+
+    def _train_deadline_seconds(self) -> float:
+        if self.train_timeout_seconds:
+            return float(self.train_timeout_seconds)
+        return self.round_timeout_seconds - min(30.0, self.round_timeout_seconds / 10)
+
+    def _end_with(self, error: Failure) -> None:
+        self._announce(JOB_ENDING, JobEnding(error=error))
+
+    def _announce(self, event_type: str, data: Any) -> None:
+        self.fire_event_with_data(event_type, self.fl_ctx, event_type, data)
+
+    def _check_arguments(self) -> None:
+        for name, least in (
+            ("num_rounds", 1),
+            ("min_clients", 1),
+            ("wait_time_after_min_received", 0),
+            ("round_timeout_seconds", 1),
+            ("train_timeout_seconds", 0),
+            ("start_round", 0),
+            ("patience", 0),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"RtFedAvg: {name} must be an int of at least {least}, found {value!r}")
+
+
+def _shortage(record: RoundRecord) -> Failure:
+    return Failure(kind="server", message="; ".join(record.verdict_reasons), round=record.round)

@@ -1,0 +1,135 @@
+"""Base of the writers: hears of every round, whichever of NVFlare's controllers runs it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
+from nvflare.widgets.widget import Widget
+
+from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.wire import read_report
+from rt_flare.core.ledger import Ledger
+from rt_flare.core.round_builder import RoundBuilder
+from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord
+
+__all__ = ["RoundListener"]
+
+
+class RoundListener(Widget):
+    """Keeps a `Ledger` up to date and calls `write` whenever it changed.
+
+    `RtFedAvg` announces closed rounds itself. Under NVFlare's ScatterAndGather and FedAvg the same record is put
+    together from their events: every answer passes ``AFTER_PROCESS_SUBMISSION``, and ``AFTER_AGGREGATION`` ends a
+    round; the weight change and metrics of the global model's own are then not known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ledger: Ledger | None = None
+        self._open: RoundBuilder | None = None
+        self._announced = False
+        self._rejections: dict[str, str] = {}
+
+    @abstractmethod
+    def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
+        """Write what this component writes; called on NVFlare's own threads, one at a time."""
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Follow the rounds."""
+        match event_type:
+            case EventType.START_RUN:
+                self._ledger = Ledger(job_id=fl_ctx.get_job_id(), num_rounds=0)
+            case AppEventType.ROUND_STARTED:
+                self._enter_round(fl_ctx)
+            case _ if event_type == UPDATE_REJECTED:
+                rejection = fl_ctx.get_prop(UPDATE_REJECTED)
+                self._rejections[rejection.site] = f"{rejection.reason}: {rejection.message}"
+            case EventType.AFTER_PROCESS_SUBMISSION:
+                self._take_answer(fl_ctx)
+            case AppEventType.AFTER_AGGREGATION:
+                self._close_open_round(fl_ctx)
+            case _ if event_type == ROUND_CLOSED:
+                self._announced, self._open = True, None
+                self._put(fl_ctx.get_prop(ROUND_CLOSED), fl_ctx)
+            case _ if event_type == JOB_ENDING:
+                self._note_ending(fl_ctx.get_prop(JOB_ENDING), fl_ctx)
+            case EventType.FATAL_SYSTEM_ERROR:
+                self._note_fatal_error(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA, "")), fl_ctx)
+            case EventType.END_RUN:
+                self._finish(fl_ctx)
+
+    @property
+    def _known(self) -> Ledger:
+        assert self._ledger is not None, "START_RUN comes first"
+        return self._ledger
+
+    def _enter_round(self, fl_ctx: FLContext) -> None:
+        self._close_open_round(fl_ctx)
+        self._known.num_rounds = fl_ctx.get_prop(AppConstants.NUM_ROUNDS) or self._known.num_rounds
+        self._rejections = {}
+        if not self._announced:
+            sites = [client.name for client in fl_ctx.get_engine().get_clients()]
+            self._open = RoundBuilder(fl_ctx.get_prop(AppConstants.CURRENT_ROUND), sites)
+        if not self._known.rounds:
+            self.write(self._known, fl_ctx)
+
+    def _take_answer(self, fl_ctx: FLContext) -> None:
+        reply = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
+        is_training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
+        if self._open is None or not is_training or not isinstance(reply, Shareable):
+            return
+        site = fl_ctx.get_peer_context().get_identity_name()
+        report = read_report(reply, site)
+        accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections
+        status = ContributionStatus.ACCEPTED if accepted else ContributionStatus.REJECTED
+        if reply.get_return_code(ReturnCode.OK) != ReturnCode.OK:
+            status = ContributionStatus.FAILED
+        reason = None if status is not ContributionStatus.REJECTED else self._rejections.get(site, "refused")
+        contribution = Contribution(
+            site=site,
+            status=status,
+            reason=reason,
+            num_samples=report.num_samples if accepted else None,
+            train_metrics=report.train_metrics,
+            received_model_metrics=report.received_model_metrics,
+            warnings=report.warnings,
+            failure=report.failure,
+        )
+        self._open.add(contribution, validation_samples=report.validation_samples)
+
+    def _close_open_round(self, fl_ctx: FLContext) -> None:
+        if self._open is None:
+            return
+        builder, self._open = self._open, None
+        record = builder.close(min_clients=1)
+        metrics = builder.received_model_metrics()
+        if metrics is not None and self._known.rounds:
+            self._known.put(self._known.rounds[-1].model_copy(update={"global_metrics": metrics}))
+        self._put(record, fl_ctx)
+
+    def _put(self, record: RoundRecord, fl_ctx: FLContext) -> None:
+        self._known.put(record)
+        self.write(self._known, fl_ctx)
+
+    def _note_ending(self, ending: JobEnding, fl_ctx: FLContext) -> None:
+        ledger = self._known
+        ledger.stop_reason = ledger.stop_reason or ending.stop_reason
+        ledger.error = ledger.error or ending.error
+        self.write(ledger, fl_ctx)
+
+    def _note_fatal_error(self, reason: str, fl_ctx: FLContext) -> None:
+        failures = self._open.failures if self._open else []
+        first = failures[0] if failures else Failure(kind="server", message=reason)
+        self._note_ending(JobEnding(error=first), fl_ctx)
+
+    def _finish(self, fl_ctx: FLContext) -> None:
+        self._close_open_round(fl_ctx)
+        aborted = bool(fl_ctx.get_run_abort_signal() and fl_ctx.get_run_abort_signal().triggered)
+        self._known.state = "FAILED" if self._known.error else "CANCELLED" if aborted else "FINISHED"
+        self.write(self._known, fl_ctx)

@@ -1,0 +1,150 @@
+"""How updates travel in NVFlare messages: tensors as they are, everything else as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+from pydantic import ValidationError
+
+from rt_flare.core.payload import parse_metrics
+from rt_flare.core.round_record import Failure
+from rt_flare.core.task_runner import TaskOutcome
+from rt_flare.errors import ResultError, RtFlareError
+
+__all__ = ["SiteReport", "TensorExchangeError", "error_reply", "read_report", "register_tensors", "result_reply"]
+
+NUM_SAMPLES = "rt_num_samples"
+TRAIN_METRICS = "rt_train_metrics"
+VALIDATION_SAMPLES = "rt_validation_samples"
+WARNINGS = "rt_warnings"
+FAILURE = "rt_failure"
+TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
+
+_MAX_WARNINGS = 20
+_MAX_TEXT = 2_000
+
+
+class TensorExchangeError(RtFlareError):
+    """NVFlare's serialization does not carry tensors in this process."""
+
+    code = "tensor_exchange"
+
+
+def register_tensors() -> None:
+    """Make NVFlare's serialization carry torch tensors, and check that it does.
+
+    NVFlare sends a tensor of an unregistered type as an empty one, and ignores a registration that comes after the
+    first such tensor. Every component calls this in its constructor, before the first message.
+
+    Raises:
+        TensorExchangeError: tensors do not survive a round trip.
+    """
+    fobs.register(TensorDecomposer)
+    probe = torch.arange(3, dtype=torch.bfloat16)
+    received = fobs.loads(fobs.dumps({"probe": probe}))["probe"]
+    if not torch.equal(probe, received):
+        raise TensorExchangeError(
+            "torch tensors do not survive NVFlare's serialization in this process: something sent one before "
+            "TensorDecomposer was registered; create rt_flare's components first"
+        )
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """What a site's reply says beside the weights. Everything in it comes from the site and is checked.
+
+    Attributes:
+        num_samples: as the site gave it, unchecked: the update gate decides.
+        train_metrics: metrics of the locally trained model.
+        received_model_metrics: metrics of the model that the site received.
+        validation_samples: samples behind ``received_model_metrics``.
+        warnings: odd but no reason to refuse.
+        failure: the site's error; None when the reply holds a result.
+    """
+
+    num_samples: Any = None
+    train_metrics: dict[str, float] = field(default_factory=dict)
+    received_model_metrics: dict[str, float] = field(default_factory=dict)
+    validation_samples: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+
+
+def result_reply(outcome: TaskOutcome, *, round_number: int, warnings: list[str]) -> Shareable:
+    """The reply to a train task (weights) or to a validate task (metrics).
+
+    The weights' meta carries the samples as NVFlare's ``NUM_STEPS_CURRENT_ROUND`` too, and the metrics of the
+    received model as ``INITIAL_METRICS``: NVFlare's own aggregators, selectors and writers read those.
+    """
+    meta: dict[str, Any] = {WARNINGS: warnings}
+    if outcome.received_model_metrics is not None:
+        meta[MetaKey.INITIAL_METRICS] = outcome.received_model_metrics
+        meta[VALIDATION_SAMPLES] = outcome.validation_samples
+    if outcome.result is None:
+        metrics = outcome.received_model_metrics or {}
+        reply = DXO(DataKind.METRICS, data=metrics, meta=meta).to_shareable()
+    else:
+        num_samples = outcome.result.num_samples
+        meta |= {
+            MetaKey.NUM_STEPS_CURRENT_ROUND: num_samples,
+            NUM_SAMPLES: num_samples,
+            TRAIN_METRICS: outcome.result.metrics,
+            WARNINGS: [*warnings, *outcome.result.warnings],
+        }
+        reply = DXO(DataKind.WEIGHTS, data=outcome.result.weights, meta=meta).to_shareable()
+    reply.set_header(AppConstants.CURRENT_ROUND, round_number)
+    return reply
+
+
+def error_reply(failure: Failure) -> Shareable:
+    """A reply that says why there is no result, with the traceback of user code."""
+    reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+    reply.set_header(FAILURE, failure.model_dump())
+    return reply
+
+
+def read_report(reply: Shareable, site: str) -> SiteReport:
+    """Read what a site's reply says beside the weights; never raises for what a site may send."""
+    code = reply.get_return_code(ReturnCode.OK)
+    if code != ReturnCode.OK:
+        return SiteReport(failure=_read_failure(reply.get_header(FAILURE), code, site))
+    try:
+        dxo = from_shareable(reply)
+    except Exception as error:  # noqa: BLE001 - a hostile reply may break the parser anywhere
+        return SiteReport(warnings=[f"the reply cannot be read: {error}"[:_MAX_TEXT]])
+    meta = dxo.meta or {}
+    warnings = [str(text)[:_MAX_TEXT] for text in list(meta.get(WARNINGS) or [])[:_MAX_WARNINGS]]
+    samples = meta.get(VALIDATION_SAMPLES)
+    received = dxo.data if dxo.data_kind == DataKind.METRICS else meta.get(MetaKey.INITIAL_METRICS)
+    return SiteReport(
+        num_samples=meta.get(NUM_SAMPLES, meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND)),
+        train_metrics=_checked_metrics(meta.get(TRAIN_METRICS), warnings),
+        received_model_metrics=_checked_metrics(received, warnings),
+        validation_samples=samples if type(samples) is int and samples > 0 else None,
+        warnings=warnings,
+    )
+
+
+def _checked_metrics(metrics: Any, warnings: list[str]) -> dict[str, float]:
+    try:
+        return parse_metrics(metrics)
+    except ResultError as error:
+        warnings.append(str(error))
+        return {}
+
+
+def _read_failure(sent: Any, code: str, site: str) -> Failure:
+    try:
+        failure = Failure.model_validate(sent)
+    except ValidationError:
+        return Failure(kind="exception", message=f"the site replied {code} without saying why", site=site)
+    cut = {"message": failure.message[:_MAX_TEXT], "traceback": (failure.traceback or "")[-8_000:] or None}
+    return failure.model_copy(update={"site": site, **cut})

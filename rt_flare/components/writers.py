@@ -1,0 +1,29 @@
+"""Files that tell what happened, round by round, in ``files_out/`` of the server's run folder."""
+
+from __future__ import annotations
+
+from nvflare.apis.fl_context import FLContext
+
+from rt_flare.components.round_listener import RoundListener
+from rt_flare.components.site import run_dir
+from rt_flare.core.ledger import Ledger
+
+__all__ = ["FILES_FOLDER", "MetricsWriter", "RoundSummaryWriter"]
+
+FILES_FOLDER = "files_out"
+
+
+class MetricsWriter(RoundListener):
+    """Writes ``metrics.json`` and ``metrics_summary.json``: per round and site the metrics, samples and seconds."""
+
+    def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
+        """Replace both files, atomically."""
+        ledger.write_metrics(run_dir(fl_ctx) / FILES_FOLDER)
+
+
+class RoundSummaryWriter(RoundListener):
+    """Writes ``fl_round_complete.json``: per round the verdict and what became of every site's contribution."""
+
+    def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
+        """Replace the file, atomically."""
+        ledger.write_round_summary(run_dir(fl_ctx) / FILES_FOLDER)
