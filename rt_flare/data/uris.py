@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from rt_flare.errors import DataError
 
-__all__ = ["resolve_uri"]
+__all__ = ["resolve_uri", "shown_uri"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
@@ -29,24 +29,24 @@ def resolve_uri(uri: str, data_root: Path) -> Path:
     scheme = match[1].lower() if match else ""
     if scheme == "https":
         raise DataError(
-            f"uri {_shown(uri)}: remote images are not fetched yet. Pack the files into the shard and give paths "
+            f"uri {shown_uri(uri)}: remote images are not fetched yet. Pack the files into the shard and give paths "
             f"relative to its root, such as 'file://images/a.png'."
         )
     if scheme not in {"", "file"}:
         raise DataError(
-            f"uri {_shown(uri)}: found the scheme {scheme!r}, expected a path or 'file://'. A file whose name holds "
+            f"uri {shown_uri(uri)}: found the scheme {scheme!r}, expected a path or 'file://'. A file whose name holds "
             f"a ':' is written './name'."
         )
     location = unquote(uri[5:].removeprefix("//"), errors="surrogateescape") if scheme else uri
     if not location or "\0" in location:
-        raise DataError(f"uri {_shown(uri)}: found no file name, expected a path inside the shard")
+        raise DataError(f"uri {shown_uri(uri)}: found no file name, expected a path inside the shard")
     try:
         root = data_root.resolve()
         path = (root / location).resolve()
     except (OSError, RuntimeError) as error:
-        raise DataError(f"uri {_shown(uri)}: the path cannot be followed: {error}") from error
+        raise DataError(f"uri {shown_uri(uri)}: the path cannot be followed: {error}") from error
     if path == root or not path.is_relative_to(root):
-        raise DataError(f"uri {_shown(uri)}: {_cause(location, root)}. Expected a file inside data_root {data_root}")
+        raise DataError(f"uri {shown_uri(uri)}: {_cause(location, root)}. Expected a file inside data_root {data_root}")
     return path
 
 
@@ -61,7 +61,7 @@ def _cause(location: str, root: Path) -> str:
     return "found '..' that leads out of data_root"
 
 
-def _shown(uri: str) -> str:
-    """Leave out the query, which holds the secret of a signed URL."""
+def shown_uri(uri: str) -> str:
+    """Return ``uri`` for a message: quoted, cut, and without the query, which holds the secret of a signed URL."""
     text = repr(uri.partition("?")[0] if "://" in uri else uri)
     return text if len(text) <= 200 else f"{text[:197]}..."
