@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
 
+from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
 from rt_flare.components.persistor import CONTRIBUTORS, CustomPersistor
 from rt_flare.components.site import code_dir
@@ -25,13 +24,15 @@ from rt_flare.components.wire import NUM_SAMPLES, TRAIN_DEADLINE_SECONDS, read_r
 from rt_flare.core.best_model import BestModel
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.round_builder import RoundBuilder
-from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord, Verdict
+from rt_flare.core.round_record import Failure, RoundRecord, Verdict
+from rt_flare.core.round_window import RoundWindow
 from rt_flare.core.verdict import weight_change
 from rt_flare.errors import ConfigError
 
 __all__ = ["RtFedAvg"]
 
-_POLL_SECONDS = 0.2
+_Take = Callable[[RoundBuilder, str, Shareable, FLContext], None]
+"""Puts a site's reply into the round: builder, site name, reply, the reply's context."""
 
 
 class RtFedAvg(ModelController):
@@ -98,11 +99,8 @@ class RtFedAvg(ModelController):
         self._check_arguments()
         register_tensors()
         self._best = BestModel(best_metric, patience)
-        self._arrivals = threading.Condition()
-        self._round: RoundBuilder | None = None
         self._rejections: dict[str, str] = {}
         self._stop_reason: str | None = None
-        self._last_samples: dict[str, int | None] = {}
 
     def request_stop(self, reason: str) -> None:
         """End the job after the current round, with its outputs complete."""
@@ -152,7 +150,7 @@ class RtFedAvg(ModelController):
     def _run_round(self, round_number: int, model: FLModel, previous: RoundRecord | None) -> RoundRecord | None:
         """Run one round; None when the job must end. ``model`` receives the new weights."""
         self._enter_round(round_number, model)
-        current = self._broadcast(model, self.train_task_name, round_number, self._receive_update)
+        current = self._broadcast(model, self.train_task_name, self.min_clients, self._take_update)
         if self.abort_signal.triggered:
             return None
         if previous is not None:
@@ -180,14 +178,21 @@ class RtFedAvg(ModelController):
         self._rejections = {}
         self.event(AppEventType.ROUND_STARTED)
 
-    def _broadcast(
-        self, model: FLModel, task_name: str, round_number: int, receive: Callable[[ClientTask, FLContext], None]
-    ) -> RoundBuilder:
-        """Send ``model`` to all sites and wait until the round ends; answers go to ``receive``."""
+    def _broadcast(self, model: FLModel, task_name: str, min_clients: int, take: _Take) -> RoundBuilder:
+        """Send ``model`` to all sites and wait until the round ends; answers go through ``take``."""
         sites = [client.name for client in self.engine.get_clients()]
-        builder = RoundBuilder(round_number, sites)
-        with self._arrivals:
-            self._round = builder
+        builder = RoundBuilder(model.current_round, sites)
+        window = RoundWindow(
+            builder,
+            min_clients=min_clients,
+            wait_after_min_seconds=self.wait_time_after_min_received,
+            deadline_seconds=self.round_timeout_seconds,
+        )
+
+        def receive(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            site, reply, client_task.result = client_task.client.name, client_task.result, None
+            window.take(lambda builder: take(builder, site, reply, fl_ctx))
+
         data = self._build_shareable(model)
         data.set_header(TRAIN_DEADLINE_SECONDS, self._train_deadline_seconds())
         task = Task(
@@ -198,56 +203,23 @@ class RtFedAvg(ModelController):
             result_received_cb=receive,
         )
         self.broadcast(task=task, fl_ctx=self.fl_ctx, targets=sites, min_responses=0)
-        self._wait(task, builder)
-        with self._arrivals:
-            self._round = None
+        window.wait(lambda: task.completion_status is not None or self.abort_signal.triggered)
         if task.completion_status is None:
             self.cancel_task(task)
         return builder
 
-    def _wait(self, task: Task, builder: RoundBuilder) -> None:
-        deadline = time.monotonic() + self.round_timeout_seconds
-        enough_since: float | None = None
-        with self._arrivals:
-            while builder.num_outstanding and builder.num_accepted + builder.num_outstanding >= self.min_clients:
-                now = time.monotonic()
-                if builder.num_accepted >= self.min_clients:
-                    enough_since = enough_since or now
-                    if now - enough_since >= self.wait_time_after_min_received:
-                        return
-                if now >= deadline or task.completion_status is not None or self.abort_signal.triggered:
-                    return
-                self._arrivals.wait(_POLL_SECONDS)
-
-    def _receive_update(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        site, reply = client_task.client.name, client_task.result
-        client_task.result = None
+    def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
         report = read_report(reply, site)
-        with self._arrivals:
-            if self._round is None:
-                return
-            status, reason = ContributionStatus.FAILED, None
-            if report.failure is None:
-                status = ContributionStatus.ACCEPTED
-                if not self._offer(reply, fl_ctx):
-                    status = ContributionStatus.REJECTED
-                    reason = self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
-            else:
-                self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
-                if skip := getattr(self.aggregator, "skip", None):
-                    skip(site)
-            contribution = Contribution(
-                site=site,
-                status=status,
-                reason=reason,
-                num_samples=report.num_samples if status is ContributionStatus.ACCEPTED else None,
-                train_metrics=report.train_metrics,
-                received_model_metrics=report.received_model_metrics,
-                warnings=report.warnings,
-                failure=report.failure,
-            )
-            self._round.add(contribution, validation_samples=report.validation_samples)
-            self._arrivals.notify_all()
+        accepted, reason = False, None
+        if report.failure is not None:
+            self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
+            if isinstance(self.aggregator, SampleWeightedAggregator):
+                self.aggregator.skip(site)
+        else:
+            accepted = self._offer(reply, fl_ctx)
+            reason = None if accepted else self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
+        contribution = report.contribution(site, accepted=accepted, reason=reason)
+        builder.add(contribution, validation_samples=report.validation_samples)
 
     def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:
         fl_ctx.set_prop(AppConstants.TRAINING_RESULT, reply, private=True, sticky=False)
@@ -257,21 +229,6 @@ class RtFedAvg(ModelController):
         self.fire_event(AppEventType.AFTER_CONTRIBUTION_ACCEPT, fl_ctx)
         fl_ctx.set_prop(AppConstants.TRAINING_RESULT, None, private=True, sticky=False)
         return accepted
-
-    def _receive_validation(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        site, reply = client_task.client.name, client_task.result
-        client_task.result = None
-        report = read_report(reply, site)
-        status = ContributionStatus.FAILED if report.failure else ContributionStatus.ACCEPTED
-        if report.failure is not None:
-            self.log_warning(fl_ctx, f"no evaluation: {report.failure.describe()}")
-        metrics = report.received_model_metrics
-        with self._arrivals:
-            if self._round is not None:
-                contribution = Contribution(site=site, status=status, received_model_metrics=metrics)
-                samples = report.validation_samples or self._last_samples.get(site)
-                self._round.add(contribution, validation_samples=samples)
-                self._arrivals.notify_all()
 
     def _aggregate(self, model: FLModel, record: RoundRecord) -> float | None:
         """Put the mean into ``model``, save it, and return how far the weights moved."""
@@ -303,13 +260,20 @@ class RtFedAvg(ModelController):
             self.request_stop(f"no better {self.best_metric} for {self.patience} rounds")
 
     def _evaluate_last(self, model: FLModel, record: RoundRecord) -> None:
-        evaluated = any(c.received_model_metrics for c in record.contributions)
-        if not self.validate_task_name or not evaluated:
+        if not self.validate_task_name or not any(c.received_model_metrics for c in record.contributions):
             return
         self.info("evaluating the last global model")
-        self._last_samples = {c.site: c.num_samples for c in record.contributions}
+        trained_samples = {c.site: c.num_samples for c in record.contributions}
+
+        def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
+            report = read_report(reply, site)
+            if report.failure is not None:
+                self.log_warning(fl_ctx, f"no evaluation: {report.failure.describe()}")
+            samples = report.validation_samples or trained_samples.get(site)
+            builder.add(report.contribution(site, accepted=report.failure is None), validation_samples=samples)
+
         model.current_round = record.round + 1
-        builder = self._broadcast(model, self.validate_task_name, record.round + 1, self._receive_validation)
+        builder = self._broadcast(model, self.validate_task_name, 1, take)
         self._note_global_metrics(record, builder.received_model_metrics())
 
     def _train_deadline_seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey, make_model_learnable
@@ -44,6 +45,7 @@ class CustomPersistor(ModelPersistor):
             model: the first round's updates make it).
         initial_checkpoint: file with a state dict to start from, absolute or relative to the job's custom folder.
         keep_last: number of ``model_round_N.pt`` to keep; 0 keeps all.
+        seed: seed for the fresh model's random weights; None leaves PyTorch's generator as it is.
 
     Raises:
         ConfigError: an argument is invalid.
@@ -56,6 +58,7 @@ class CustomPersistor(ModelPersistor):
         initial_weights: str = "model",
         initial_checkpoint: str = "",
         keep_last: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.model_path = model_path
@@ -63,6 +66,7 @@ class CustomPersistor(ModelPersistor):
         self.initial_weights = initial_weights
         self.initial_checkpoint = initial_checkpoint
         self.keep_last = keep_last
+        self.seed = seed
         if initial_weights not in _INITIAL_WEIGHTS:
             raise ConfigError(f"initial_weights: found {initial_weights!r}, expected one of {_INITIAL_WEIGHTS}")
         try:
@@ -128,7 +132,10 @@ class CustomPersistor(ModelPersistor):
         if self.initial_weights == "clients":
             self.log_info(fl_ctx, "the global model starts empty: the first round's updates make it")
             return {}
-        weights = to_plain(self._model.build().state_dict())
+        with torch.random.fork_rng(enabled=self.seed is not None):
+            if self.seed is not None:
+                torch.manual_seed(self.seed)
+            weights = to_plain(self._model.build().state_dict())
         if not self.initial_checkpoint:
             return weights
         path = (code_dir(fl_ctx) or Path()) / self.initial_checkpoint

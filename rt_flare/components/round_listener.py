@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.app_constant import AppConstants
@@ -16,7 +16,7 @@ from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED
 from rt_flare.components.wire import read_report
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_builder import RoundBuilder
-from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord
+from rt_flare.core.round_record import Failure, RoundRecord
 
 __all__ = ["RoundListener"]
 
@@ -87,20 +87,8 @@ class RoundListener(Widget):
         site = fl_ctx.get_peer_context().get_identity_name()
         report = read_report(reply, site)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections
-        status = ContributionStatus.ACCEPTED if accepted else ContributionStatus.REJECTED
-        if reply.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-            status = ContributionStatus.FAILED
-        reason = None if status is not ContributionStatus.REJECTED else self._rejections.get(site, "refused")
-        contribution = Contribution(
-            site=site,
-            status=status,
-            reason=reason,
-            num_samples=report.num_samples if accepted else None,
-            train_metrics=report.train_metrics,
-            received_model_metrics=report.received_model_metrics,
-            warnings=report.warnings,
-            failure=report.failure,
-        )
+        reason = None if accepted or report.failure else self._rejections.get(site, "refused by the aggregator")
+        contribution = report.contribution(site, accepted=accepted, reason=reason)
         self._open.add(contribution, validation_samples=report.validation_samples)
 
     def _close_open_round(self, fl_ctx: FLContext) -> None:

@@ -15,7 +15,7 @@ from nvflare.fuel.utils import fobs
 from pydantic import ValidationError
 
 from rt_flare.core.payload import parse_metrics
-from rt_flare.core.round_record import Failure
+from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
 from rt_flare.core.task_runner import TaskOutcome
 from rt_flare.errors import ResultError, RtFlareError
 
@@ -76,6 +76,20 @@ class SiteReport:
     validation_samples: int | None = None
     warnings: list[str] = field(default_factory=list)
     failure: Failure | None = None
+
+    def contribution(self, site: str, *, accepted: bool, reason: str | None = None) -> Contribution:
+        """The site's part in the round, given what became of its update."""
+        status = ContributionStatus.ACCEPTED if accepted else ContributionStatus.REJECTED
+        return Contribution(
+            site=site,
+            status=ContributionStatus.FAILED if self.failure else status,
+            reason=reason,
+            num_samples=self.num_samples if accepted else None,
+            train_metrics=self.train_metrics,
+            received_model_metrics=self.received_model_metrics,
+            warnings=self.warnings,
+            failure=self.failure,
+        )
 
 
 def result_reply(outcome: TaskOutcome, *, round_number: int, warnings: list[str]) -> Shareable:

@@ -8,7 +8,15 @@ from pathlib import Path
 import torch
 
 from rt_flare.core.round_record import Failure
-from rt_flare.errors import ContractError, DataError, ModelError, ResultError, WorkerDiedError, WorkerTimeoutError
+from rt_flare.errors import (
+    ContractError,
+    DataError,
+    ModelError,
+    ResultError,
+    RtFlareError,
+    WorkerDiedError,
+    WorkerTimeoutError,
+)
 
 __all__ = ["describe_exception"]
 
@@ -46,7 +54,7 @@ def describe_exception(
         round_number: 0-based round.
     """
     file, line = _place(error, code_dir)
-    text = "".join(traceback.format_exception(error))
+    text = _user_traceback(error, code_dir)
     message = f"{type(error).__name__}: {error}".strip()
     if code_dir is not None:
         text = text.replace(f"{code_dir}/", "")
@@ -58,7 +66,7 @@ def describe_exception(
         round=round_number,
         file=file,
         line=line,
-        traceback=text[-_MAX_TRACEBACK:],
+        traceback=text[-_MAX_TRACEBACK:] or None,
     )
 
 
@@ -71,13 +79,27 @@ def _kind(error: BaseException) -> str:
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "exception")
 
 
+def _user_traceback(error: BaseException, code_dir: Path | None) -> str:
+    """The traceback from the first frame of user code on; whole without such a frame; none for our own errors."""
+    start = error.__traceback__
+    while start is not None and not _is_in(start.tb_frame.f_code.co_filename, code_dir):
+        start = start.tb_next
+    if start is None and isinstance(error, RtFlareError):
+        return ""
+    return "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+
+
+def _is_in(file: str, code_dir: Path | None) -> bool:
+    return code_dir is not None and Path(file).is_relative_to(code_dir)
+
+
 def _place(error: BaseException, code_dir: Path | None) -> tuple[str | None, int | None]:
     if isinstance(error, SyntaxError) and error.filename:
         return _shown(error.filename, code_dir), error.lineno
     if isinstance(error, ContractError) and error.source is not None:
         return _shown(error.source[0], code_dir), error.source[1]
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    own = [f for f in frames if code_dir is not None and Path(f[0]).is_relative_to(code_dir)]
+    own = [f for f in frames if _is_in(f[0], code_dir)]
     theirs = [f for f in frames if "site-packages" not in f[0] and not f[0].startswith("<")]
     for file, line in [*reversed(own), *reversed(theirs)]:
         return _shown(file, code_dir), line
