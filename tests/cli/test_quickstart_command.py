@@ -34,7 +34,7 @@ def test_ten_rounds_give_a_model_as_good_as_central_training(rt_flare: RtFlare, 
     assert document["error"] is None
     assert document["held_out_accuracy"] >= 0.96
     assert abs(document["held_out_accuracy"] - document["central_accuracy"]) < 0.03
-    assert 0 <= document["central_steps"] - document["federated_steps"] < 50
+    assert abs(document["central_steps"] - document["federated_steps"]) < 25
     assert [record["verdict"] for record in document["rounds"]] == ["OK"] * 10
     names = {Path(path).relative_to(document["job_dir"]).as_posix() for path in document["outputs"]}
     assert {"files_out/server.log", "files_out/metrics.json", "model_out/global_model.pt"} <= names
