@@ -20,8 +20,8 @@ from rt_flare.data.range_source import (
     RemoteFile,
     SourceChangedError,
     SourceError,
-    shown_url,
 )
+from rt_flare.data.storage_url import shown_url
 from rt_flare.errors import ConfigError
 
 __all__ = ["HttpReader", "HttpSource"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,10 +16,7 @@ __all__ = [
     "RemoteFile",
     "SourceChangedError",
     "SourceError",
-    "shown_url",
 ]
-
-_USER_INFO = re.compile(r"//[^/@]*@")
 
 
 class SourceError(ShardError):
@@ -95,8 +91,3 @@ class RangeSource(Protocol):
 
     def reader(self) -> RangeReader:
         """Return a new connection."""
-
-
-def shown_url(url: str) -> str:
-    """Return ``url`` for a message: without user and password, without the query, which holds a signature."""
-    return _USER_INFO.sub("//", url.partition("?")[0].partition("#")[0])

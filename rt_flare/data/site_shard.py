@@ -10,7 +10,7 @@ from rt_flare.data.archive import DEFAULT_LIMITS, ArchiveLimits, open_archive
 from rt_flare.data.site_cache import SiteCache
 from rt_flare.errors import ShardError
 
-__all__ = ["find_shards", "place_archive", "prepare_shard", "shard_name"]
+__all__ = ["find_shards", "place_archive", "prepare_shard", "shard_index", "shard_name"]
 
 _SHARD = re.compile(r"shard_(\d{4,})\.zip")
 
@@ -26,6 +26,13 @@ def shard_name(index: int) -> str:
     return f"shard_{index:04d}.zip"
 
 
+def shard_index(name: str) -> int | None:
+    """Return the index of the shard that the file name stands for; None if it is not exactly a shard's."""
+    match = _SHARD.fullmatch(name)
+    index = int(match[1]) if match else 0
+    return index if index >= 1 and name == shard_name(index) else None
+
+
 def find_shards(folder: Path) -> list[Path]:
     """Return the shard ZIPs of ``folder`` in the order of their index.
 
@@ -39,9 +46,8 @@ def find_shards(folder: Path) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() != ".zip":
             continue
-        match = _SHARD.fullmatch(path.name)
-        index = int(match[1]) if match else 0
-        if index < 1 or path.name != shard_name(index):
+        index = shard_index(path.name)
+        if index is None:
             raise ShardError(
                 f"{path}: not a shard's name, expected {shard_name(1)}, {shard_name(2)}, ... Move it away."
             )
@@ -76,28 +82,44 @@ def prepare_shard(
         cache.close()
 
 
-def place_archive(archive: Path, cache: SiteCache, shard_index: int, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Path:
+def place_archive(
+    archive: Path,
+    cache: SiteCache,
+    shard_index: int,
+    *,
+    sha256: str | None = None,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
+) -> Path:
     """Return the folder with the contents of the ZIP ``archive`` in a site's cache, unpacked if it is not there yet.
 
     That is ``{data_dir}/{shard_index}``, unless another job has a shard of its own there (see `SiteCache.link`). The
     same archive is found warm, whatever its name and date. A process killed at any point leaves a state that the
     next call recovers from.
 
+    Args:
+        archive: the ZIP.
+        cache: the site's cache.
+        shard_index: the shard's index, from 1.
+        sha256: hash that the ZIP must have, in hexadecimal; None takes it as it is.
+        limits: what the shard may expand to.
+
     Raises:
-        ShardError: the archive is refused (see `unpack_archive`; what was there stays), something else is in the
-            way, there is no room, or another process held a lock for too long.
+        ShardError: the archive is refused (see `unpack_archive`; what was there stays), its hash is another one,
+            something else is in the way, there is no room, or another process held a lock for too long.
     """
     shard_name(shard_index)
     if not archive.is_file():
         raise ShardError(f"{archive}: no such file, expected the shard ZIP of this site")
     with archive.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    with cache.preparing(sha256):
-        folder = cache.find(sha256)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ShardError(f"{archive}: the hash is wrong: found SHA-256 {found}, expected {sha256}. Get the file again.")
+    with cache.preparing(found):
+        folder = cache.find(found)
         if folder is None:
             with open_archive(archive, limits) as opened:
                 opened.check()
                 with cache.staging(str(archive), num_bytes=opened.disk_bytes) as staging:
                     opened.unpack(staging)
-                    folder = cache.adopt(staging, sha256, num_bytes=opened.disk_bytes)
+                    folder = cache.adopt(staging, found, num_bytes=opened.disk_bytes)
     return cache.link(shard_index, folder)

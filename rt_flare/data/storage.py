@@ -6,17 +6,16 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 
-from rt_flare.data.range_source import ConnectionLostError, RemoteFile, SourceError, shown_url
+from rt_flare.data.range_source import ConnectionLostError, RemoteFile, SourceError
+from rt_flare.data.storage_url import check_storage_url, shown_url
 from rt_flare.errors import ConfigError, RtFlareError, ShardError
 
 __all__ = [
     "FsspecSource",
     "StorageError",
-    "check_storage_url",
     "describe_error",
     "open_storage",
     "sign_url",
@@ -24,6 +23,13 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 4 << 20
+_S3_SETTINGS = {
+    # Version 2, botocore's choice for own endpoints, is refused by most of them.
+    "signature_version": "s3v4",
+    # Other stores than Amazon's get these wrong, for ranges above all; our own SHA-256 goes over the whole file.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
 _SECRET = re.compile(r"(?i)(signature|sig|token|secret|password|credential)[^\s=&]*=[^\s&'\"]+")
 
 
@@ -31,20 +37,6 @@ class StorageError(ShardError):
     """A storage cannot be reached, or refuses."""
 
     code = "storage"
-
-
-def check_storage_url(url: str) -> None:
-    """Refuse a URL that could not stand in a configuration.
-
-    Raises:
-        ConfigError: ``url`` holds a user, a password or a query.
-    """
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(
-            f"{shown_url(url)}: found a user, a query or a fragment in the URL, expected the place only. Credentials "
-            f"go to the environment (FSSPEC_S3_KEY and so on) or to fsspec's own configuration file."
-        )
 
 
 def open_storage(url: str) -> tuple[Any, str]:
@@ -60,8 +52,7 @@ def open_storage(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0] if "://" in url else "file"
     options: dict[str, Any] = {"use_listings_cache": False}
     if scheme in {"s3", "s3a"}:
-        # Version 2 signatures, botocore's choice for own endpoints, are refused by most of them.
-        options["config_kwargs"] = {"signature_version": "s3v4", **_configured("config_kwargs", scheme)}
+        options["config_kwargs"] = {**_S3_SETTINGS, **_configured("config_kwargs", scheme)}
     try:
         file_system, path = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:

@@ -9,7 +9,8 @@ import fsspec
 import pytest
 
 from rt_flare.data.range_source import ConnectionLostError, SourceError
-from rt_flare.data.storage import FsspecSource, StorageError, check_storage_url, open_storage, sign_url, storage_errors
+from rt_flare.data.storage import FsspecSource, StorageError, open_storage, sign_url, storage_errors
+from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError
 
 
