@@ -6,6 +6,7 @@ import importlib.resources
 import json
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_ten_rounds_give_a_model_as_good_as_central_training(rt_flare: RtFlare, 
         ["rt-flare", "run"],
         ["nvflare", "simulator"],
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.simulator
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_other_seeds_learn_as_well(rt_flare: RtFlare, seed: int) -> None:
+    """M1: within two minutes, on unseen digits."""
+    started = time.monotonic()
+    done = rt_flare("quickstart", "--out", "qs", "--format", "json", "--seed", str(seed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["held_out_accuracy"] >= 0.96
+    assert time.monotonic() - started < 120
 
 
 @pytest.mark.simulator
