@@ -1,4 +1,4 @@
-"""An S3 server of one's own, and a wire to it that can be cut."""
+"""A cache and an S3 server of the tests' own, and a wire to the latter that can be cut."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ class S3Server:
     wire: CuttableWire
     secret: str
     environment: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RT_FLARE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
