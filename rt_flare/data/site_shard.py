@@ -10,7 +10,7 @@ from rt_flare.data.archive import DEFAULT_LIMITS, ArchiveLimits, open_archive
 from rt_flare.data.site_cache import SiteCache
 from rt_flare.errors import ShardError
 
-__all__ = ["find_shards", "place_archive", "prepare_shard", "shard_index", "shard_name"]
+__all__ = ["find_shards", "list_shard_files", "place_archive", "prepare_shard", "shard_index", "shard_name"]
 
 _SHARD = re.compile(r"shard_(\d{4,})\.zip")
 
@@ -37,27 +37,40 @@ def find_shards(folder: Path) -> list[Path]:
     """Return the shard ZIPs of ``folder`` in the order of their index.
 
     Raises:
-        ShardError: there is no such folder or no shard in it, an index is missing, or another ZIP lies there, so that
-            the number of sites is not what the author thinks.
+        ShardError: the first problem of `list_shard_files`.
     """
+    found, problems = list_shard_files(folder)
+    if problems:
+        raise ShardError(problems[0])
+    return found
+
+
+def list_shard_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the shard ZIPs of ``folder`` in the order of their index, and what is wrong with the row of them.
+
+    There is no such folder or no shard in it, an index is missing, or another ZIP lies there, so that the number of
+    sites is not what the author thinks.
+    """
+    first = f"{shard_name(1)}, {shard_name(2)}, ..."
     if not folder.is_dir():
-        raise ShardError(f"{folder}: no such folder, expected one that holds {shard_name(1)}, {shard_name(2)}, ...")
+        return [], [f"{folder}: no such folder, expected one that holds {first}"]
     found: dict[int, Path] = {}
+    problems: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() != ".zip":
             continue
         index = shard_index(path.name)
         if index is None:
-            raise ShardError(
-                f"{path}: not a shard's name, expected {shard_name(1)}, {shard_name(2)}, ... Move it away."
-            )
-        found[index] = path
-    if not found:
-        raise ShardError(f"{folder}: found no shard, expected {shard_name(1)} and one ZIP per further site")
-    for index in range(1, max(found) + 1):
+            problems.append(f"{path}: not a shard's name, expected {first} Move it away.")
+        else:
+            found[index] = path
+    if not found and not problems:
+        problems.append(f"{folder}: found no shard, expected {shard_name(1)} and one ZIP per further site")
+    last = max(found, default=0)
+    for index in range(1, last):
         if index not in found:
-            raise ShardError(f"{folder}: {shard_name(index)} is missing, but {found[max(found)].name} is there")
-    return [found[index] for index in sorted(found)]
+            problems.append(f"{folder}: {shard_name(index)} is missing, but {found[last].name} is there")
+    return [found[index] for index in sorted(found)], problems
 
 
 def prepare_shard(

@@ -15,7 +15,7 @@ from rt_flare.data.hash_file import HASH_SUFFIX, hash_line, read_hash
 from rt_flare.data.site_shard import find_shards, shard_index
 from rt_flare.data.storage import StorageError, open_storage, storage_errors
 from rt_flare.data.storage_keys import storage_keys
-from rt_flare.data.storage_url import shown_url
+from rt_flare.data.storage_url import check_storage_url, shown_url
 from rt_flare.errors import ShardError
 
 __all__ = ["StoredFile", "list_shards", "upload_files", "upload_shards"]
@@ -47,6 +47,7 @@ def upload_shards(folder: Path, url: str, **options: Any) -> list[StoredFile]:
         ShardError: ``folder`` holds no complete row of shards (see `find_shards`), or ``url`` holds shards beyond it,
             which would look like more sites.
     """
+    check_storage_url(url)
     paths = find_shards(folder)
     stray = [name for name in _listing(url) if (shard_index(name) or 0) > len(paths)]
     if stray:
