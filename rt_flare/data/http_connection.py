@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rt_flare.errors import ConfigError
 
-__all__ = ["connect", "request_target"]
+__all__ = ["connect", "request_path", "request_target"]
 
 
 def connect(url: SplitResult, timeout_seconds: float) -> http.client.HTTPConnection:
@@ -39,6 +39,11 @@ def request_target(url: SplitResult) -> str:
     """Return what stands in the request line: a path, or the whole URL where a proxy forwards plain HTTP."""
     if url.scheme == "http" and _proxy(url) is not None:
         return url._replace(fragment="").geturl()
+    return request_path(url)
+
+
+def request_path(url: SplitResult) -> str:
+    """Return path and query, as a server is asked for them."""
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 

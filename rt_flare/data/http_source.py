@@ -8,6 +8,7 @@ import email.utils
 import http.client
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -202,7 +203,11 @@ class HttpReader:
             response = self._send(url, start, stop)
             if response.status not in _REDIRECTS:
                 return response
-            target = urljoin(url, response.headers.get("Location", ""))
+            try:
+                target = urljoin(url, response.headers.get("Location", ""))
+                _check_url(target)
+            except (ValueError, ConfigError) as error:
+                raise SourceError(f"{self._source.shown}: the server redirects to what is no URL: {error}") from error
             self._body(response)
             self.close()
             if url.startswith("https:") and not target.startswith("https:"):
@@ -230,8 +235,10 @@ class HttpReader:
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from error
 
-    def _lost(self, error: Exception | str) -> ConnectionLostError:
+    def _lost(self, error: Exception | str) -> SourceError:
         self.close()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return SourceError(f"{self._source.shown}: the server's certificate is not trusted: {error.verify_message}")
         why = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         return ConnectionLostError(f"{self._source.shown}: the connection failed: {why}")
 
@@ -246,8 +253,12 @@ class HttpReader:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not _PRINTABLE.fullmatch(url):
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not _PRINTABLE.fullmatch(url):
         raise ConfigError(f"{shown_url(url)!r}: expected an http:// or https:// URL with a host, percent-encoded")
 
 

@@ -12,10 +12,13 @@ from torch.utils.data import Dataset
 from rt_flare.data.adapter import DatasetAdapter
 from rt_flare.data.manifest import ManifestEntry, count_entries
 from rt_flare.data.manifest_index import MappedManifest, indexed_count
-from rt_flare.data.uris import resolve_uri, shown_uri
+from rt_flare.data.remote_images import RemoteImages
+from rt_flare.data.uris import is_remote, resolve_uri, shown_uri
 from rt_flare.errors import ConfigError, DataError
 
 __all__ = ["ManifestImageAdapter", "ManifestImageDataset"]
+
+_REMOTE = RemoteImages()
 
 
 class ManifestImageAdapter(DatasetAdapter):
@@ -134,16 +137,20 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         """Decode one sample.
 
         Raises:
-            DataError: its file is missing, lies outside the shard or is no usable image.
+            DataError: its file is missing, lies outside the shard, cannot be fetched (see `RemoteImages`) or is no
+                usable image.
         """
         entry = self.entries[index]
         try:
-            content = resolve_uri(entry.uri, self._data_root).read_bytes()
+            content = self._content(entry.uri)
             image = self._decode(content, self._channels, self._img_size)
         except (DataError, OSError) as error:
             place = f"{self._manifest}:{entry.line}: sample {entry.id!r}, uri {shown_uri(entry.uri)}"
             raise DataError(f"{place}: {error}") from error
         return (image, self._target(entry), entry.meta or {}) if self._with_meta else (image, self._target(entry))
+
+    def _content(self, uri: str) -> bytes:
+        return _REMOTE.read(uri) if is_remote(uri) else resolve_uri(uri, self._data_root).read_bytes()
 
     def _target(self, entry: ManifestEntry) -> torch.Tensor:
         if not self.multi_label:

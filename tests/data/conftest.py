@@ -1,16 +1,23 @@
-"""A small HTTP server for files, that misbehaves on request."""
+"""A small server for files, that misbehaves on request, with or without TLS."""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import http.server
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 @dataclass
@@ -41,6 +48,7 @@ class FileServer:
     asked: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     url: str = ""
+    port: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def handler(self) -> type[http.server.BaseHTTPRequestHandler]:
@@ -105,14 +113,17 @@ class _QuietServer(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., FileServer]]:
-    """Start servers: ``serve(content, ranges=False, ...)``."""
+    """Start servers: ``serve(content, ranges=False, ...)``, with ``tls`` for an ``https`` one."""
     running: list[_QuietServer] = []
 
-    def start(content: bytes, **options: object) -> FileServer:
+    def start(content: bytes, tls: ssl.SSLContext | None = None, **options: object) -> FileServer:
         server = FileServer(content, **options)  # type: ignore[arg-type]
         listener = _QuietServer(("127.0.0.1", 0), server.handler())
+        if tls is not None:
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
         threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
         running.append(listener)
+        server.port = listener.server_port
         server.url = f"http://127.0.0.1:{listener.server_port}/shards/shard_0001.zip"
         return server
 
@@ -120,3 +131,42 @@ def serve() -> Iterator[Callable[..., FileServer]]:
     for listener in running:
         listener.shutdown()
         listener.server_close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and self-signed certificate of images.example and storage.example in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "images.example")])
+    names = [x509.DNSName("images.example"), x509.DNSName("storage.example")]
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("images.example"), x509.DNSName("storage.example")]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """For servers of images.example and storage.example, whose certificate is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,18 @@ def test_reads_pieces_over_one_connection(serve: Serve, status: int) -> None:
     assert b"".join(bytes(piece) for piece in reader.read(0, 5)) == CONTENT[:5]
     reader.close()
     assert server.asked == ["bytes=0-0", "bytes=10-599999", "bytes=0-4"]
+
+
+def test_reads_over_tls_and_trusts_no_other_certificate(
+    serve: Serve, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2"""
+    server = serve(CONTENT, tls=tls)
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
+    assert read(HttpSource(f"https://storage.example:{server.port}/a.zip"), 3, 9) == CONTENT[3:9]
+    with pytest.raises(SourceError, match="certificate is not trusted"):
+        read(HttpSource(f"https://another.example:{server.port}/a.zip"), 3, 9)
 
 
 def test_a_server_without_ranges_gives_the_file_from_its_start(serve: Serve) -> None:
@@ -175,6 +188,14 @@ def test_redirects_are_followed_up_to_a_limit(serve: Serve) -> None:
     assert server.paths[-1] == "/elsewhere.zip"
     server.answers = [there] * 10
     with pytest.raises(SourceError, match="more than 5 redirects"):
+        read(HttpSource(server.url), 3, 9)
+
+
+@pytest.mark.parametrize("location", ["", "https://[::1/x", "ftp://h/a", "http://h:99999/x"])
+def test_redirects_to_what_is_no_url_are_refused(serve: Serve, location: str) -> None:
+    """K5"""
+    server = serve(CONTENT, answers=[(307, b"", {"Location": location})] * 10)
+    with pytest.raises(SourceError, match=r"no URL|more than 5 redirects"):
         read(HttpSource(server.url), 3, 9)
 
 
