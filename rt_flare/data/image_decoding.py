@@ -23,8 +23,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 def decode_square(content: bytes, channels: int, size: int) -> torch.Tensor:
     """Return the image ``content`` as float32 of shape (channels, size, size) with values in [0, 1].
 
-    JPEG and PNG go through torchvision, WebP, BMP, GIF (first frame), TIFF and PPM through Pillow. An image of another
-    shape is stretched to the square with antialiasing. Alpha is dropped and an EXIF orientation is not applied.
+    JPEG goes through torchvision, PNG, WebP, BMP, GIF (first frame), TIFF and PPM through Pillow: torchvision's decoder
+    of PNG ends the whole process at a damaged byte. An image of another shape is stretched to the square with
+    antialiasing. Alpha is dropped and an EXIF orientation is not applied.
 
     Args:
         content: a file's bytes.
@@ -40,7 +41,7 @@ def decode_square(content: bytes, channels: int, size: int) -> torch.Tensor:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(f"{width}x{height} pixels, expected at most {MAX_PIXELS}. Scale the image down.")
-            if image.format in {"JPEG", "PNG"}:
+            if image.format == "JPEG":
                 mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
                 pixels = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=mode)
             else:
