@@ -10,12 +10,13 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, cast
 
 from rt_flare.data.archive_check import DEFAULT_LIMITS, ArchiveContents, ArchiveLimits, header_problems, is_folder
 from rt_flare.data.archive_entry import damaged, read_entry
-from rt_flare.data.following_file import FollowingFile
+from rt_flare.data.positioned_file import LocalFile, PositionedFile
 from rt_flare.errors import ShardError
 
 __all__ = [
@@ -97,9 +98,11 @@ class ShardArchive:
         infos: the entries, in the order of their bytes.
     """
 
-    def __init__(self, file: FollowingFile, archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> None:
+    def __init__(self, file: PositionedFile, archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> None:
         self._file, self._archive, self._name, self._limits = file, archive, name, limits
         self.infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+        offsets = [info.header_offset for info in self.infos]
+        self._ends = dict(pairwise([*offsets, archive.start_dir]))
 
     @property
     def disk_bytes(self) -> int:
@@ -122,13 +125,13 @@ class ShardArchive:
         files = [info for info in self.infos if not is_folder(info)]
         return ArchiveContents(num_files=len(files), total_bytes=sum(info.file_size for info in files))
 
-    def read(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield an entry's contents (see `read_entry`).
+    def read(self, info: zipfile.ZipInfo) -> Iterator[bytes | memoryview]:
+        """Yield an entry's contents, each piece valid until the next (see `read_entry`); entries come in order.
 
         Raises:
             ShardError: they are not what the archive announces.
         """
-        return read_entry(self._file, info, self._name)
+        return read_entry(self._file, info, self._ends[info.header_offset], self._name)
 
     def unpack(self, folder: Path) -> None:
         """Write the entries of a checked archive into the empty ``folder``, in the order of their bytes.
@@ -167,7 +170,7 @@ class ShardArchive:
 
 @contextlib.contextmanager
 def open_archive(
-    file: FollowingFile | Path, limits: ArchiveLimits = DEFAULT_LIMITS, name: str | None = None
+    file: PositionedFile | Path, limits: ArchiveLimits = DEFAULT_LIMITS, name: str | None = None
 ) -> Iterator[ShardArchive]:
     """Open a ZIP; its directory is read, within ``limits``, and not checked yet.
 
@@ -180,7 +183,7 @@ def open_archive(
             name = name or str(file)
             if not file.is_file():
                 raise ShardError(f"{name}: no such file, expected a shard ZIP")
-            file = stack.enter_context(FollowingFile(file))
+            file = stack.enter_context(LocalFile(file))
         name = name or "the archive"
         try:
             archive = zipfile.ZipFile(cast("IO[bytes]", _DirectoryGuard(file, name, limits)))
@@ -217,7 +220,7 @@ def flush_file_system(folder: Path) -> None:
 class _DirectoryGuard:
     """Keeps zipfile from reading a directory into memory that is larger than the limit allows."""
 
-    def __init__(self, file: FollowingFile, name: str, limits: ArchiveLimits) -> None:
+    def __init__(self, file: PositionedFile, name: str, limits: ArchiveLimits) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
         self._file, self._name, self._max_entries = file, name, limits.max_entries
 

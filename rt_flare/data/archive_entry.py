@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from rt_flare.data.following_file import FollowingFile
+from rt_flare.data.positioned_file import PositionedFile
 from rt_flare.errors import ShardError
 
 __all__ = ["damaged", "read_entry"]
@@ -19,15 +19,17 @@ _UTF8_NAME = 0x800
 _USUAL_EXTRA_BYTES = 64
 
 
-def read_entry(file: FollowingFile, info: zipfile.ZipInfo, archive: str) -> Iterator[bytes]:
+def read_entry(file: PositionedFile, info: zipfile.ZipInfo, end: int, archive: str) -> Iterator[bytes | memoryview]:
     """Yield the contents of a stored or deflated entry, in pieces of at most 1 MiB.
+
+    Nothing at or behind ``end``, where the next entry or the directory begins, is read.
 
     When the last one has been taken, size and CRC are checked; before that, nothing says that they are right.
 
     Raises:
         ShardError: the entry is damaged, or larger or smaller than announced. ``archive`` is the archive's name.
     """
-    pieces = _stored(file, info, archive)
+    pieces = _stored(file, info, end, archive)
     if info.compress_type == zipfile.ZIP_DEFLATED:
         pieces = _inflated(pieces, info, archive)
     size = crc = 0
@@ -52,19 +54,22 @@ def damaged(archive: str, why: Exception | str) -> ShardError:
     return ShardError(f"{archive}: truncated or corrupt ZIP ({why}). Build or download the shard again.")
 
 
-def _stored(file: FollowingFile, info: zipfile.ZipInfo, archive: str) -> Iterator[bytes]:
+def _stored(file: PositionedFile, info: zipfile.ZipInfo, end: int, archive: str) -> Iterator[bytes | memoryview]:
     """Yield the bytes of an entry as they lie in the file."""
     name_bytes = info.orig_filename.encode(errors="surrogatepass")
     guess = _LOCAL_HEADER.size + len(name_bytes) + _USUAL_EXTRA_BYTES + info.compress_size
     # Header and contents of a small entry in one read.
-    content = file.read_at(info.header_offset, min(guess, _CHUNK_BYTES))
-    if len(content) < _LOCAL_HEADER.size or not content.startswith(_LOCAL_SIGNATURE):
+    content = file.read_at(info.header_offset, min(guess, _CHUNK_BYTES, end - info.header_offset))
+    if len(content) < _LOCAL_HEADER.size or content[:4] != _LOCAL_SIGNATURE:
         raise damaged(archive, f"entry {info.filename!r} has no local header")
     flags, *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(content)[2:]
     skipped = _LOCAL_HEADER.size + name_length + extra_length
+    if info.header_offset + skipped + info.compress_size > end:
+        raise damaged(archive, f"entry {info.filename!r} reaches into the next one")
     if len(content) < skipped:
-        content = file.read_at(info.header_offset, skipped)
-    raw_name = content[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_length]
+        content = bytes(content)
+        content += file.read_at(info.header_offset + len(content), skipped - len(content))
+    raw_name = bytes(content[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_length])
     try:
         name = raw_name.decode("utf-8" if flags & _UTF8_NAME else "cp437")
     except UnicodeDecodeError as error:
@@ -85,9 +90,11 @@ def _stored(file: FollowingFile, info: zipfile.ZipInfo, archive: str) -> Iterato
         position += len(piece)
 
 
-def _inflated(pieces: Iterator[bytes], info: zipfile.ZipInfo, archive: str) -> Iterator[bytes]:
+def _inflated(
+    pieces: Iterator[bytes | memoryview], info: zipfile.ZipInfo, archive: str
+) -> Iterator[bytes | memoryview]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    rest = b""
+    rest: bytes | memoryview = b""
     try:
         for rest in pieces:
             while rest and not inflater.eof:

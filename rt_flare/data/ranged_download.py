@@ -1,26 +1,28 @@
-"""Download a file over several connections into its place on disk, and go on where an earlier process stopped."""
+"""Download a file over several connections, hand it on in order, and keep what was slow to get for the next try."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from rt_flare.data.archive import DiskError
+from rt_flare.data.download_reader import DownloadReader
+from rt_flare.data.positioned_file import PositionedFile
 from rt_flare.data.range_source import ConnectionLostError, RangeReader, RangeSource, RemoteFile
+from rt_flare.data.segment_file import SegmentFile
 from rt_flare.errors import ShardError
 
-__all__ = ["DownloadAbortedError", "RangedDownload", "map_path"]
+__all__ = ["DownloadAbortedError", "RangedDownload"]
 
 _SEGMENT_BYTES = 8 << 20
+_NUM_BUFFERS = 10
+_KEEP_SECONDS = 0.25
 _POLL_SECONDS = 0.5
-_DONE = 1
-_HEADER_BYTES = 32
 
 
 class DownloadAbortedError(ShardError):
@@ -29,25 +31,21 @@ class DownloadAbortedError(ShardError):
     code = "shard_aborted"
 
 
-def map_path(path: Path) -> Path:
-    """Return the file beside ``path`` that records which of its segments are there."""
-    return path.with_name(f"{path.name}.map")
-
-
 class RangedDownload:
-    """Fills ``path`` from ``source``; readers `wait` for the bytes that they need next.
+    """Fetches ``source`` in segments of 8 MiB, for readers that go from its start to its end.
 
-    `map_path` beside it records which segments are there. A process that is killed leaves both, and the next one
-    fetches the rest, if source and version are the same. The last segment comes first: a ZIP's directory is there.
+    Segments wait in memory, at most ten of them, until every reader is past them. Those that are read out of turn, and
+    those that took long to get, go to the `SegmentFile` ``path``: a process that is killed leaves it, and the next one
+    fetches the rest. A place that knows no ranges is read into that file as a whole.
 
     Args:
         source: where the file is.
-        path: where it goes; one process at a time.
+        path: for what is kept; one process at a time.
         remote: what ``source`` says about it.
         connections: connections at the same time.
         max_tries: tries in a row without a single byte before the download fails.
         backoff_seconds: pause after the first failed try; doubles up to 30 s.
-        on_progress: called with bytes that are there and bytes of the whole file, from the download's threads.
+        on_progress: called with bytes that came and bytes of the whole file, from the download's threads.
         aborted: asked about twice a second; True ends the download.
 
     Raises:
@@ -72,25 +70,28 @@ class RangedDownload:
         self._backoff_seconds = backoff_seconds
         self._on_progress = on_progress or (lambda done, total: None)
         self._aborted = aborted or (lambda: False)
-        self._segment_bytes = _SEGMENT_BYTES if remote.ranges else max(remote.size, 1)
+        self.segment_bytes = _SEGMENT_BYTES if remote.ranges else max(remote.size, 1)
         try:
-            self._file, self._map = _open_files(path, remote, source.shown, self._segment_bytes)
+            self._kept = SegmentFile(path, remote, source.shown, self.segment_bytes)
         except OSError as error:
             raise self._disk_error(error) from error
-        self._state = bytearray(os.pread(self._map, self._num_segments, _HEADER_BYTES))
-        missing = [number for number, state in enumerate(self._state) if state != _DONE]
+        missing = self._kept.missing()
         self._todo = deque([*missing[-1:], *missing[:-1]])
-        self._done_bytes = sum(self._length(number) for number, state in enumerate(self._state) if state == _DONE)
+        self._urgent = set(missing[-1:])  # the directory of a ZIP is there
+        self._done_bytes = remote.size - sum(self._length(number) for number in missing)
+        self._ready: dict[int, bytearray] = {}
+        self._free = [bytearray(0) for _ in range(_NUM_BUFFERS)]
+        self._readers: list[DownloadReader] = []
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._stopped = threading.Event()
-        self._readers: list[RangeReader] = []
-        count = min(connections, len(self._todo))
+        self._connections: list[RangeReader] = []
+        count = min(connections, len(missing))
         self._threads = [threading.Thread(target=self._work, daemon=True, name="shard download") for _ in range(count)]
 
     @property
     def missing_bytes(self) -> int:
-        """Bytes that are not there yet."""
+        """Bytes that have not come yet."""
         return self._remote.size - self._done_bytes
 
     def start(self) -> None:
@@ -98,103 +99,169 @@ class RangedDownload:
         for thread in self._threads:
             thread.start()
 
-    def wait(self, start: int, stop: int) -> None:
-        """Return once the bytes from ``start`` up to ``stop`` are in the file.
+    def follow(self) -> PositionedFile:
+        """Return a reader of the file; every read waits for its bytes.
 
-        Raises:
-            ShardError: the download failed; `DownloadAbortedError` if it was ended.
+        All readers must be asked for before the first one reads. A read raises what made the download fail, or
+        `DownloadAbortedError` once it was ended.
         """
-        needed = range(start // self._segment_bytes, -(-stop // self._segment_bytes))
-        with self._changed:
-            while any(self._state[number] != _DONE for number in needed):
-                if self._error is not None:
-                    raise self._error
-                if self._stopped.is_set() or self._aborted():
-                    raise DownloadAbortedError(f"{self._source.shown}: the job ended before the shard was there")
-                self._advance(needed)
-                self._changed.wait(_POLL_SECONDS)
+        reader = DownloadReader(self, self._remote.size)
+        self._readers.append(reader)
+        return reader
 
     def stop(self) -> None:
-        """End the download; a `wait` for bytes that are not there is over."""
+        """End the download; a read of what has not come is over."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop, and close the file; what is there stays for the next process."""
+        """Stop; what was kept stays for the next process."""
         self.stop()
         with self._changed:
-            readers = list(self._readers)
-        for reader in readers:
-            reader.cancel()
+            connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
-        os.close(self._file)
-        os.close(self._map)
+        self._kept.close()
 
-    @property
-    def _num_segments(self) -> int:
-        return -(-self._remote.size // self._segment_bytes)
+    def wait(self, needed: range, *, urgent: bool = False) -> None:
+        """Return once these segments can be `view`ed; ``urgent`` ones are fetched next and kept.
+
+        Raises:
+            Exception: what made the download fail; `DownloadAbortedError` if it was ended.
+        """
+        with self._changed:
+            while not all(number in self._ready or number in self._kept for number in needed):
+                if self._error is not None:
+                    raise self._error
+                if self._stopped.is_set() or self._aborted():
+                    raise DownloadAbortedError(f"{self._source.shown}: the job ended before the shard was there")
+                if urgent:
+                    self._hurry(needed)
+                self._changed.wait(_POLL_SECONDS)
+
+    def view(self, number: int, start: int, stop: int) -> bytes | memoryview:
+        """Return bytes ``start`` to ``stop`` of a segment that was waited for."""
+        buffer = self._ready.get(number)
+        if buffer is not None:
+            return memoryview(buffer)[start:stop]
+        return self._kept.read(number, start, stop)
+
+    def release(self) -> None:
+        """Give the buffers of segments that every reader is past to those that come."""
+        with self._changed:
+            low = min(reader.low for reader in self._readers)
+            for number in [number for number in self._ready if (number + 1) * self.segment_bytes <= low]:
+                self._free.append(self._ready.pop(number))
+                self._changed.notify_all()
 
     def _length(self, number: int) -> int:
-        return min(self._segment_bytes, self._remote.size - number * self._segment_bytes)
+        return min(self.segment_bytes, self._remote.size - number * self.segment_bytes)
 
-    def _advance(self, needed: range) -> None:
-        """Put what somebody waits for before the rest, if nobody fetches it yet."""
-        urgent = [number for number in self._todo if number in needed]
-        if urgent and self._todo[0] not in needed:
-            for number in reversed(urgent):
-                self._todo.remove(number)
-                self._todo.appendleft(number)
+    def _hurry(self, needed: range) -> None:
+        late = [number for number in self._todo if number in needed and number not in self._urgent]
+        for number in reversed(late):
+            self._todo.remove(number)
+            self._todo.appendleft(number)
+            self._urgent.add(number)
+        if late:
+            self._changed.notify_all()
 
     def _work(self) -> None:
         try:
-            with contextlib.closing(self._source.reader()) as reader:
+            with contextlib.closing(self._source.reader()) as connection:
                 with self._changed:
-                    self._readers.append(reader)
-                while not self._stopped.is_set():
-                    with self._changed:
-                        if not self._todo:
-                            break
-                        number = self._todo.popleft()
-                    self._fetch(reader, number)
+                    self._connections.append(connection)
+                while (claimed := self._claim()) is not None:
+                    number, buffer = claimed
+                    begun = time.monotonic()
+                    if self._remote.ranges:
+                        complete = self._fetch(connection, number, buffer)
+                    else:
+                        complete = self._fetch_whole(connection)
+                    if not complete:
+                        return
+                    self._finish(number, buffer, time.monotonic() - begun)
         except OSError as error:
             self._fail(self._disk_error(error))
         except Exception as error:  # noqa: BLE001 - raised again where somebody waits
             self._fail(error)
 
-    def _fetch(self, reader: RangeReader, number: int) -> None:
-        start = position = number * self._segment_bytes
-        stop = start + self._length(number)
-        tries = 0
-        while position < stop and not self._stopped.is_set():
-            try:
-                # Without ranges the file comes from its start only.
-                for chunk in reader.read(position if self._remote.ranges else start, stop):
-                    _write(self._file, chunk, position)
-                    position += len(chunk)
-                    tries = 0 if self._remote.ranges else tries
-                    if self._stopped.is_set():
-                        return
-            except ConnectionLostError as error:
-                if not self._remote.ranges:
-                    position = start
-                tries += 1
-                if self._stopped.is_set():
-                    return
-                if tries >= self._max_tries:
-                    raise ConnectionLostError(
-                        f"{error}. Gave up after {tries} tries in a row; {self._done_bytes} of {self._remote.size} "
-                        f"bytes are there, and the next try goes on from them."
-                    ) from error
-                self._stopped.wait(min(30.0, self._backoff_seconds * 2 ** (tries - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
-        if position < stop:
-            return
-        os.pwrite(self._map, bytes([_DONE]), _HEADER_BYTES + number)
+    def _claim(self) -> tuple[int, bytearray] | None:
+        """Take the next segment, with a buffer in hand, so that the first one missing always gets one.
+
+        What is urgent may be what readers wait for before they give buffers back: it gets one of its own.
+        """
         with self._changed:
-            self._state[number] = _DONE
-            self._done_bytes += stop - start
+            while self._todo and not self._stopped.is_set():
+                if self._todo[0] in self._urgent:
+                    return self._todo.popleft(), bytearray()
+                if self._free:
+                    return self._todo.popleft(), self._free.pop()
+                self._changed.wait(_POLL_SECONDS)
+            return None
+
+    def _fetch(self, connection: RangeReader, number: int, buffer: bytearray) -> bool:
+        """Fill ``buffer``; False if the download was stopped meanwhile."""
+        length = self._length(number)
+        if len(buffer) < length:
+            buffer.extend(bytes(length - len(buffer)))
+        start, done, tries = number * self.segment_bytes, 0, 0
+        while done < length:
+            try:
+                for chunk in connection.read(start + done, start + length):
+                    buffer[done : done + len(chunk)] = chunk
+                    done += len(chunk)
+                    tries = 0
+                    if self._stopped.is_set():
+                        return False
+            except ConnectionLostError as error:
+                tries += 1
+                if not self._try_again(tries, error):
+                    return False
+        return True
+
+    def _fetch_whole(self, connection: RangeReader) -> bool:
+        tries = 0
+        while True:
+            done = 0
+            try:
+                for chunk in connection.read(0, self._remote.size):
+                    self._kept.write(0, done, chunk)
+                    done += len(chunk)
+                    if self._stopped.is_set():
+                        return False
+            except ConnectionLostError as error:
+                tries += 1
+                if not self._try_again(tries, error):
+                    return False
+            else:
+                return True
+
+    def _try_again(self, tries: int, error: ConnectionLostError) -> bool:
+        if tries >= self._max_tries and not self._stopped.is_set():
+            raise ConnectionLostError(
+                f"{error}. Gave up after {tries} tries in a row, {self._done_bytes} of {self._remote.size} bytes had "
+                f"come; the next try goes on from those that were kept."
+            ) from error
+        pause = min(30.0, self._backoff_seconds * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+        return not self._stopped.wait(pause)
+
+    def _finish(self, number: int, buffer: bytearray, seconds: float) -> None:
+        length = self._length(number)
+        in_memory = self._remote.ranges and number not in self._urgent
+        keep = not in_memory or seconds >= _KEEP_SECONDS
+        if self._remote.ranges and keep:
+            self._kept.write(number, 0, memoryview(buffer)[:length])
+        with self._changed:
+            if keep:
+                self._kept.mark(number)
+            if in_memory:
+                self._ready[number] = buffer
+            self._done_bytes += length
             done = self._done_bytes
             self._changed.notify_all()
         self._on_progress(done, self._remote.size)
@@ -207,27 +274,3 @@ class RangedDownload:
             self._error = self._error or error
             self._changed.notify_all()
         self._stopped.set()
-
-
-def _open_files(path: Path, remote: RemoteFile, shown: str, segment_bytes: int) -> tuple[int, int]:
-    """Open file and map, emptied if they are about something else."""
-    about = f"{shown}\n{remote.size}\n{remote.version}\n{segment_bytes}"
-    header = hashlib.sha256(about.encode()).digest()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    chart = os.open(map_path(path), os.O_RDWR | os.O_CREAT, 0o644)
-    # Without a version nothing tells whether the rest belongs to what is there.
-    if not remote.version or os.pread(chart, _HEADER_BYTES, 0) != header or os.fstat(file).st_size != remote.size:
-        os.ftruncate(chart, 0)
-        os.ftruncate(file, 0)
-        os.ftruncate(file, remote.size)
-        os.ftruncate(chart, _HEADER_BYTES + -(-remote.size // segment_bytes))
-        os.pwrite(chart, header, 0)
-    return file, chart
-
-
-def _write(file: int, chunk: memoryview, position: int) -> None:
-    # A disk that fills up takes a part first and refuses the rest.
-    while chunk:
-        count = os.pwrite(file, chunk, position)
-        chunk, position = chunk[count:], position + count

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rt_flare.data.archive import DEFAULT_LIMITS, ArchiveLimits, DiskError, open_archive
-from rt_flare.data.following_file import FollowingFile
 from rt_flare.data.range_source import ConnectionLostError, RangeSource, RemoteFile, SourceError
-from rt_flare.data.ranged_download import DownloadAbortedError, RangedDownload, map_path
+from rt_flare.data.ranged_download import DownloadAbortedError, RangedDownload
+from rt_flare.data.segment_file import map_path
 from rt_flare.data.site_cache import SiteCache
 from rt_flare.data.site_shard import shard_name
 from rt_flare.errors import ShardError
@@ -100,14 +100,15 @@ def _receive(
     try:
         download.start()
         with (
-            _Hasher(part, download) as hasher,
-            FollowingFile(part, download.wait) as file,
+            download.follow() as file,
+            _Hasher(download) as hasher,
             open_archive(file, limits, shown) as archive,
         ):
             archive.check()
             num_bytes = archive.disk_bytes
             with cache.staging(shown, num_bytes=num_bytes, download_bytes=download.missing_bytes) as staging:
                 archive.unpack(staging)
+                file.close()  # the rest is for the hash alone
                 found = hasher.result()
                 if sha256 is not None and found != sha256:
                     raise ShardError(
@@ -129,10 +130,10 @@ def _receive(
 
 
 class _Hasher:
-    """Hashes a file as it grows, in a thread of its own."""
+    """Hashes a file as it comes, in a thread of its own."""
 
-    def __init__(self, path: Path, download: RangedDownload) -> None:
-        self._path, self._download = path, download
+    def __init__(self, download: RangedDownload) -> None:
+        self._download, self._file = download, download.follow()
         self._sha256 = hashlib.sha256()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="shard hash")
@@ -154,9 +155,9 @@ class _Hasher:
 
     def _run(self) -> None:
         try:
-            with FollowingFile(self._path, self._download.wait) as file:
-                while chunk := file.read(_HASH_CHUNK_BYTES):
-                    self._sha256.update(chunk)
+            with self._file:
+                for position in range(0, self._file.size, _HASH_CHUNK_BYTES):
+                    self._sha256.update(self._file.read_at(position, _HASH_CHUNK_BYTES))
         except Exception as error:  # noqa: BLE001 - raised again by `result`
             self._error = error
 

@@ -237,7 +237,7 @@ def _judge_labels(report: VerifyReport, num_classes: int) -> None:
 class _EntryFile(io.RawIOBase):
     """An entry of an archive as a file that is read from its start to its end."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
         super().__init__()
         self._pieces = pieces
         self._rest = memoryview(b"")

@@ -171,6 +171,11 @@ ARCHIVES = [
     Case("zip bomb", bomb, "expands to|expansion ratio"),
     Case("bomb in disguise", lambda p: bomb(p, announced=1000), "announces 1000 bytes and holds more"),
     Case("overlapping bomb", overlapping, "expands to|entries overlap"),
+    Case(
+        "overlap by an extra field",
+        lambda p: edited(packed(p, ("a", bytes(99)), ("b", bytes(99))), (LOCAL, 28, "<H", 60)),
+        "reaches into the next one",
+    ),
     Case("100k entries", lambda p: many(p, 100_000), "too many entries: found 100000, expected at most 50000"),
     Case("huge directory", huge_directory, "too many entries: found a directory of 629145600 bytes"),
     Case(
