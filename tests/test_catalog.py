@@ -26,7 +26,10 @@ from rt_flare.hookspecs import COMPONENT_BASES, HOOKS, AdapterEntry, ComponentEn
 Install = Callable[..., str]
 _numbers = itertools.count()
 
-HEAD = "from pathlib import Path\nfrom rt_flare.hookspecs import *\n"
+HEAD = """
+from pathlib import Path
+from rt_flare.hookspecs import AdapterEntry, ComponentEntry, PresetEntry, TemplateEntry, hookimpl
+"""
 REGISTERS = HEAD + "@hookimpl\ndef {hook}():\n    return {{{name!r}: {entry}}}\n"
 ADAPTER = """
 from rt_flare.data.adapter import DatasetAdapter
