@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-__all__ = ["read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
+__all__ = ["as_utf8", "read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
 
 _MAX_JSON_BYTES = 1 << 30
 
@@ -75,25 +75,32 @@ def to_strict_json(value: Any) -> Any:
     """Return ``value`` with every float that JSON lacks as its name: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
 
     Those are the names that the JSON mapping of Protocol Buffers uses, so nothing is lost and any JSON parser
-    reads the file. Mappings and sequences are converted throughout; keys must be strings.
+    reads the file. Mappings and sequences are converted throughout; keys must be strings. Text passes `as_utf8`.
 
     Raises:
         TypeError: a value that JSON has no form for.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        return as_utf8(value)
     if isinstance(value, float):
         if math.isfinite(value):
-            return value
+            return float(value)  # numpy's float64 is a float that orjson does not know
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"JSON keys must be str, found {key!r}")
-        return {key: to_strict_json(item) for key, item in value.items()}
+        return {as_utf8(key): to_strict_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_strict_json(item) for item in value]
     raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def as_utf8(text: str) -> str:
+    """Return ``text`` with a question mark for every lone surrogate, as in names of files that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from rt_flare.core.durable_io import as_utf8
 from rt_flare.core.round_record import Failure
 from rt_flare.errors import (
     ContractError,
@@ -61,12 +62,12 @@ def describe_exception(
         message = message.replace(f"{code_dir}/", "")
     return Failure(
         kind=_kind(error),
-        message=message[:_MAX_MESSAGE],
+        message=as_utf8(message[:_MAX_MESSAGE]),
         site=site,
         round=round_number,
         file=file,
         line=line,
-        traceback=text[-_MAX_TRACEBACK:] or None,
+        traceback=as_utf8(text[-_MAX_TRACEBACK:]) or None,
     )
 
 
@@ -94,7 +95,7 @@ def _is_in(file: str, code_dir: Path | None) -> bool:
 
 
 def _place(error: BaseException, code_dir: Path | None) -> tuple[str | None, int | None]:
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
         return _shown(error.filename, code_dir), error.lineno
     if isinstance(error, ContractError) and error.source is not None:
         return _shown(error.source[0], code_dir), error.source[1]

@@ -49,7 +49,10 @@ class OrderedMean(WeightedMean):
         """
         if site not in self._ranks or site in self._settled:
             raise ValueError(f"{site} is not among the sites whose update is awaited")
-        self._held[site] = (self._hold(site, dict(state)), num_samples)
+        if self._due[0] == site:
+            super().add(site, state, num_samples)
+        else:
+            self._held[site] = (self._hold(site, dict(state)), num_samples)
         self._settle(site)
 
     def skip(self, site: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from rt_flare.core.sample_count import sample_count_problem
-from rt_flare.core.state_dict import StateDict, to_plain
+from rt_flare.core.state_dict import StateDict, is_finite, to_plain
 from rt_flare.errors import ConfigError, ResultError, StateDictError
 
 __all__ = ["RESERVED_ENV", "Payload", "TrainResult", "build_payload", "parse_metrics", "parse_result"]
@@ -77,7 +78,7 @@ def parse_result(result: Any, out_dir: Path) -> TrainResult:
     Raises:
         ResultError: with a ``reason``: ``result_not_a_dict``, ``weights_missing``, ``weights_empty``,
             ``weights_invalid``, ``weights_not_finite``, ``checkpoint_missing``, ``checkpoint_invalid``,
-            ``samples_...`` (see `sample_count_problem`) or ``metrics_invalid``.
+            ``samples_conflict``, one of `sample_count_problem`, or ``metrics_invalid``.
     """
     if not isinstance(result, Mapping):
         raise ResultError(
@@ -119,19 +120,22 @@ def _metric_name(name: Any) -> str:
 def _metric_value(name: str, value: Any) -> float:
     if (isinstance(value, torch.Tensor) and value.numel() == 1) or (isinstance(value, np.ndarray) and value.size == 1):
         value = value.item()
-    if isinstance(value, bool | int | float | np.number | np.bool_):
-        return float(value)
-    raise ResultError("metrics_invalid", f"metrics[{name!r}]: found {type(value).__name__}, expected a number")
+    if isinstance(value, bool | int | float | np.integer | np.floating | np.bool_):
+        with contextlib.suppress(OverflowError):  # an int beyond every float
+            return float(value)
+    raise ResultError("metrics_invalid", f"metrics[{name!r}]: found {type(value).__name__}, expected a real number")
 
 
 def _num_samples(result: Mapping[str, Any]) -> int:
-    given = {key: result[key] for key in ("samples", "num_samples") if key in result}
-    if len(given) == 2 and given["samples"] != given["num_samples"]:
-        raise ResultError("samples_conflict", f"samples and num_samples differ: {given}; return one of them")
-    value = next(iter(given.values()), None)
-    if problem := sample_count_problem(value):
-        raise ResultError(*problem)
-    return int(value)  # type: ignore[arg-type]
+    given = [result[key] for key in ("samples", "num_samples") if key in result] or [None]
+    for value in given:
+        if problem := sample_count_problem(value):
+            raise ResultError(*problem)
+    if given[0] != given[-1]:
+        raise ResultError(
+            "samples_conflict", f"samples and num_samples differ: {given[0]} and {given[-1]}; return one of them"
+        )
+    return int(given[0])
 
 
 def _weights(result: Mapping[str, Any], out_dir: Path) -> StateDict:
@@ -179,7 +183,7 @@ def _plain(weights: Any, where: str) -> StateDict:
     except StateDictError as error:
         raise ResultError("weights_invalid", f"{where}: {error}") from error
     for name, tensor in plain.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        if not is_finite(tensor):
             raise ResultError(
                 "weights_not_finite",
                 f"{where}: {name} holds NaN or infinite values; the training diverged, try a smaller learning rate",

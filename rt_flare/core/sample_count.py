@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,16 @@ def sample_count_problem(value: Any) -> tuple[str, str] | None:
     reason = _broken_rule(value)
     if reason is None:
         return None
-    found = "none" if value is None else f"{value!r}"
-    return reason, f"samples: found {found[:80]}, expected an int from 1 to 2**53; {_ADVICE}"
+    return reason, f"samples: found {_shown(value)}, expected an int from 1 to 2**53; {_ADVICE}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    # Python refuses to print integers of thousands of digits.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return reprlib.repr(value)
 
 
 def _broken_rule(value: Any) -> str | None:

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from rt_flare.errors import StateDictError
 
-__all__ = ["StateDict", "TensorSpec", "check_fit", "describe", "fit_names", "load_strictly", "to_plain"]
+__all__ = ["StateDict", "TensorSpec", "check_fit", "describe", "fit_names", "is_finite", "load_strictly", "to_plain"]
 
 StateDict = dict[str, torch.Tensor]
 _WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
+_STORAGE_ONLY = re.compile(r"torch\.(u?int[1-7]|bits.*|float4.*)")
+"""Dtypes that torch can hold but neither copy nor compare."""
 _MAX_LISTED = 10
 
 
@@ -40,7 +43,8 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
     `nn.Parameter` arrives empty. numpy arrays become tensors. A tensor that is plain already is not copied.
 
     Raises:
-        StateDictError: a name is no string, or a value is no tensor, or is sparse, quantized or without data.
+        StateDictError: a name is no string, or a value is no tensor, or is sparse, nested, quantized, without data, or
+            of a dtype that torch has no arithmetic for.
     """
     plain: StateDict = {}
     for name, value in state.items():
@@ -52,11 +56,18 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
             raise StateDictError(
                 f"{name}: found {type(value).__name__}, expected a tensor; return model.state_dict() without extras"
             )
-        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-            kind = "quantized" if value.is_quantized else "meta" if value.is_meta else str(value.layout)
-            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; call .to_dense()")
+        if kind := _unusable_kind(value):
+            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; convert it to a dense tensor")
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether a plain tensor of any dtype is free of NaN and infinities."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    # 8-bit floats have no isfinite kernel.
+    return bool(torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor).all())
 
 
 def fit_names(state: Mapping[str, torch.Tensor], expected: Iterable[str]) -> StateDict:
@@ -108,9 +119,28 @@ def load_strictly(model: torch.nn.Module, state: Mapping[str, Any], *, what: str
     model.load_state_dict(fitted, strict=True)
 
 
+def _unusable_kind(tensor: torch.Tensor) -> str | None:
+    if is_lazy(tensor):
+        return "not yet initialized"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.is_meta:
+        return "meta"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout is not torch.strided:
+        return str(tensor.layout)
+    # A subclass with its own dispatch holds its values elsewhere: the plain tensor in it is empty.
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return type(tensor).__name__
+    return str(tensor.dtype) if _STORAGE_ONLY.fullmatch(str(tensor.dtype)) else None
+
+
 def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
+    # torch takes neither foreign byte order nor negative strides, and warns about read-only memory.
+    native = value.astype(value.dtype.newbyteorder("="), order="C", copy=False)
     try:
-        return torch.from_numpy(value if value.flags.writeable else value.copy())
+        return torch.from_numpy(native if native.flags.writeable else native.copy())
     except TypeError as error:
         raise StateDictError(f"{name}: numpy dtype {value.dtype} has no torch counterpart") from error
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from rt_flare.core.sample_count import sample_count_problem
-from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, to_plain
+from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, fit_names, is_finite, to_plain
 from rt_flare.errors import StateDictError, UpdateError
 
 __all__ = ["MAX_ENTRIES", "UpdateGate"]
@@ -48,7 +46,8 @@ class UpdateGate:
             num_samples: the samples behind it.
 
         Returns:
-            The weights as plain CPU tensors (not copied when they are plain already), and the samples.
+            The weights as plain CPU tensors (not copied when they are plain already) under the global model's names
+            (see `fit_names`), and the samples.
 
         Raises:
             UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
@@ -84,18 +83,12 @@ class UpdateGate:
         except StateDictError as error:
             raise UpdateError("not_plain", f"update of {site}: {error}") from error
         if self.reference:
+            state = fit_names(state, self.reference)
             try:
                 check_fit(state, self.reference, what=f"the update of {site}")
             except StateDictError as error:
                 raise UpdateError("does_not_fit", str(error)) from error
         for name, tensor in state.items():
-            if not _is_finite(tensor):
+            if not is_finite(tensor):
                 raise UpdateError("not_finite", f"update of {site}: {name} holds NaN or infinite values")
         return state
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    # 8-bit floats have no isfinite kernel.
-    return bool(torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor).all())

@@ -111,7 +111,7 @@ def _parse_validation(result: Any) -> Validation:
     samples = result.get("samples")
     if samples is not None and (problem := sample_count_problem(samples)):
         raise ResultError(*problem)
-    return parse_metrics(result["metrics"]), samples
+    return parse_metrics(result["metrics"]), None if samples is None else int(samples)
 
 
 def _source(function: Callable[..., Any]) -> tuple[str, int] | None:

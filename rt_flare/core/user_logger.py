@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rt_flare.core.durable_io import as_utf8
+
 __all__ = ["UserLogger"]
 
 _MAX_TEXT = 4_000
@@ -58,5 +60,5 @@ class UserLogger:
         self._log("error", message, *args)
 
     def _log(self, level: str, message: Any, *args: Any) -> None:
-        text = str(message) % args if args else str(message)
+        text = as_utf8(str(message) % args if args else str(message))
         self._sink(level, text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}... ({len(text)} characters)")

@@ -15,22 +15,23 @@ __all__ = ["COUNTER_SUFFIX", "WeightedMean", "accumulation_dtype"]
 COUNTER_SUFFIX = "num_batches_tracked"
 """Integer buffers whose name ends so count steps: their maximum is taken."""
 
-_WIDE = {torch.float64: torch.float64, torch.complex64: torch.complex64, torch.complex128: torch.complex128}
-
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype | None:
     """The dtype that values of ``dtype`` are summed in; None for integers and bools, which are never averaged."""
-    if dtype in _WIDE:
-        return _WIDE[dtype]
+    if dtype in (torch.float64, torch.complex128):
+        return dtype
+    if dtype.is_complex:
+        return torch.complex64
     return torch.float32 if dtype.is_floating_point else None
 
 
 class WeightedMean:
     """The sample-weighted mean of state dicts (McMahan et al. 2017, arXiv:1602.05629, algorithm 1).
 
-    Floating-point entries are summed in float32 (float64 and complex in their own width) and cast back to their
-    dtype. Counts are scaled by the power of two that brings the first of them near 1: sums stay in range, and
-    because such a scale is exact, multiplying all counts by a power of two changes no bit of the result.
+    Floating-point entries are summed in float32, complex ones in complex64 (float64 and complex128 in their own
+    width), and cast back to their dtype. Counts are scaled by the power of two that brings the first of them near 1:
+    sums stay in range, and because such a scale is exact, multiplying all counts by a power of two changes no bit of
+    the result. The mean of one update is that update, bit for bit.
 
     Integer and bool entries are never averaged: step counters (names ending in ``num_batches_tracked``) take the
     maximum, all others come from the site with most samples (of equals, the first by name).
@@ -60,6 +61,10 @@ class WeightedMean:
             self._dtypes = {name: tensor.dtype for name, tensor in state.items()}
         leads = num_samples > self._leader[0] or (num_samples == self._leader[0] and site < self._leader[1])
         weight = math.ldexp(num_samples, -self._scale_exponent)
+        if len(self.sites) == 1:
+            # Not before: x * w / w is not always x, and a site that stays alone gets its own weights back.
+            for held in self._sums.values():
+                held.mul_(math.ldexp(self.total_samples, -self._scale_exponent))
         for name, tensor in state.items():
             wide = accumulation_dtype(tensor.dtype)
             if wide is None:
@@ -67,7 +72,7 @@ class WeightedMean:
             elif name in self._sums:
                 self._sums[name].add_(_addable(tensor, wide), alpha=weight)
             else:
-                self._sums[name] = tensor.to(wide) * weight
+                self._sums[name] = tensor.to(wide, copy=True)
         if leads:
             self._leader = (num_samples, site)
         self.sites.append(site)
@@ -85,7 +90,7 @@ class WeightedMean:
         """
         if not self.sites:
             raise NoAcceptedUpdateError("no update was accepted in this round: the global model stays as it was")
-        total = math.ldexp(self.total_samples, -self._scale_exponent)
+        total = math.ldexp(self.total_samples, -self._scale_exponent) if len(self.sites) > 1 else 1.0
         mean: StateDict = {}
         for name, dtype in self._dtypes.items():
             if name in self._exact:
@@ -108,5 +113,5 @@ class WeightedMean:
 
 
 def _addable(tensor: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
-    # add_ casts half precision on the fly, but has no kernel for 8-bit floats.
-    return tensor.to(wide) if tensor.dtype.itemsize == 1 else tensor
+    # add_ casts half precision on the fly, but has no kernel for 8-bit floats and half-precision complex numbers.
+    return tensor.to(wide) if tensor.dtype.itemsize == 1 or tensor.is_complex() else tensor

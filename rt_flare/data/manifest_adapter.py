@@ -10,7 +10,6 @@ import torch
 from torch.utils.data import Dataset
 
 from rt_flare.data.adapter import DatasetAdapter
-from rt_flare.data.image_decoding import decode_square
 from rt_flare.data.manifest import ManifestEntry, count_entries, load_manifest
 from rt_flare.data.uris import resolve_uri, shown_uri
 from rt_flare.errors import ConfigError, DataError
@@ -115,6 +114,10 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         self.entries = entries
         self.num_classes = num_classes
         self.multi_label = multi_label
+        # Imported here: torchvision costs seconds, and counting samples needs none of it.
+        from rt_flare.data.image_decoding import decode_square
+
+        self._decode = decode_square
         self._data_root = data_root
         self._manifest = manifest
         self._channels = channels
@@ -133,7 +136,7 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         entry = self.entries[index]
         try:
             content = resolve_uri(entry.uri, self._data_root).read_bytes()
-            image = decode_square(content, self._channels, self._img_size)
+            image = self._decode(content, self._channels, self._img_size)
         except (DataError, OSError) as error:
             place = f"{self._manifest}:{entry.line}: sample {entry.id!r}, uri {shown_uri(entry.uri)}"
             raise DataError(f"{place}: {error}") from error

@@ -13,8 +13,6 @@ __all__ = ["config_object", "config_text"]
 
 _KEY = re.compile(r"[\w-][\w -]*")
 _INT64 = range(-(1 << 63), 1 << 63)
-# NVFlare builds a component from a dict with one of these keys, unless the dict says that it is none.
-_COMPONENT_KEYS = ("path", "class_path", "name")
 
 
 def config_text(value: str, where: str) -> str:
@@ -38,12 +36,10 @@ def config_text(value: str, where: str) -> str:
 def config_object(values: Mapping[str, Any] | None, where: str) -> dict[str, Any] | None:
     """Return keyword arguments in the form in which a job configuration carries them, or None for none.
 
-    A dict with a key ``path``, ``class_path`` or ``name`` gets ``"config_type": "dict"`` beside it, without which
-    NVFlare takes it for a component to build; the components of rt_flare take that key out again.
-
     Raises:
         ConfigError: a value that does not survive, with its place: no JSON value (a tuple, a set, an object), NaN
-            or infinite, an integer beyond 64 bits, text with braces, or a key that `nvflare job submit` rewrites.
+            or infinite, an integer beyond 64 bits, text with braces, a key that `nvflare job submit` rewrites, or
+            arguments that NVFlare would take for a component to build.
     """
     if not values:
         return None
@@ -51,9 +47,25 @@ def config_object(values: Mapping[str, Any] | None, where: str) -> dict[str, Any
     assert isinstance(checked, dict)
     if "config_type" in checked:
         raise ConfigError(f"{where}.config_type: NVFlare gives this key a meaning of its own; rename the argument")
-    if any(key in checked for key in _COMPONENT_KEYS):
-        checked["config_type"] = "dict"
+    if key := _component_key(checked):
+        raise ConfigError(
+            f"{where}.{key}: found {checked[key]!r}; NVFlare takes arguments with such a {key} for a component to "
+            "build, and passes on that instead of them; rename the argument"
+        )
     return checked
+
+
+def _component_key(values: dict[str, Any]) -> str | None:
+    """The key that makes NVFlare build a component from a dict; it looks at the first of the three that is there."""
+    key = next((key for key in ("path", "class_path", "name") if key in values), None)
+    value = values.get(key) if key else None
+    if not isinstance(value, str):
+        return None
+    if key == "name":
+        from nvflare.fuel.utils.components_utils import create_classes_table_static
+
+        return key if value in create_classes_table_static() else None
+    return key if "." in value else None
 
 
 def _checked(value: Any, where: str) -> Any:

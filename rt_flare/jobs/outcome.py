@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from rt_flare.core.durable_io import read_json
+from rt_flare.core.ledger import ROUND_SUMMARY_FILE, Ledger, read_ledger
 from rt_flare.core.round_record import Failure, RoundRecord
 from rt_flare.errors import JobError
 
-__all__ = ["SUMMARY_FILE", "JobState", "RoundSummary", "RunOutcome", "read_summary"]
+__all__ = ["SUMMARY_FILE", "JobState", "RunOutcome", "read_summary"]
 
-SUMMARY_FILE = Path("files_out") / "fl_round_complete.json"
+SUMMARY_FILE = Path("files_out") / ROUND_SUMMARY_FILE
 
 
 class JobState(StrEnum):
@@ -31,29 +28,6 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Whether the job has ended."""
         return self in {JobState.FINISHED, JobState.FAILED, JobState.CANCELLED}
-
-
-class RoundSummary(BaseModel):
-    """Content of ``files_out/fl_round_complete.json``.
-
-    Attributes:
-        job_id: NVFlare's id of the job.
-        num_rounds: rounds that the job is to have.
-        state: the job's state as the server saw it last.
-        stop_reason: why a job that ended well ended before its last round.
-        error: the first root error of a job that failed.
-        rounds: the closed rounds, in order.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    format: Literal["rt_flare.round_summary/1"] = Field(alias="schema")
-    job_id: str
-    num_rounds: int
-    state: JobState
-    stop_reason: str | None = None
-    error: Failure | None = None
-    rounds: list[RoundRecord] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -91,16 +65,17 @@ class RunOutcome:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_summary(run_dir: Path) -> RoundSummary | None:
+def read_summary(run_dir: Path) -> Ledger | None:
     """Read the round summary in a server's run folder; None when there is none yet.
 
     Raises:
         JobError: the file is there and is no round summary of this version.
     """
-    path = run_dir / SUMMARY_FILE
     try:
-        return RoundSummary.model_validate(read_json(path))
+        ledger = read_ledger(run_dir / SUMMARY_FILE)
+        JobState(ledger.state)
     except FileNotFoundError:
         return None
-    except (ValidationError, ValueError) as error:
-        raise JobError(f"{path}: expected a round summary of version rt_flare.round_summary/1: {error}") from error
+    except ValueError as error:
+        raise JobError(f"{run_dir / SUMMARY_FILE}: expected a round summary of this version: {error}") from error
+    return ledger

@@ -12,6 +12,7 @@ from typing import Any
 
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
+from rt_flare.data.site_shard import find_shards
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.config_values import config_object, config_text
 from rt_flare.jobs.template import load_template
@@ -21,7 +22,6 @@ __all__ = ["check_sites", "render_job"]
 
 # NVFlare's rule for the names of clients.
 _SITE_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_SHARD_NAME = re.compile(r"shard_\d{4,}\.zip")
 _SERVER_DEFAULT_HEART_BEAT_TIMEOUT = 600
 _MAX_REQUESTS_PER_SECOND = 100
 
@@ -73,6 +73,7 @@ def render_job(
         ConfigError: a value that cannot work or would not arrive unchanged.
         JobError: ``model_def`` or a file beside it cannot be used, the number of shards is not that of the sites, or
             ``out`` holds something else than a job.
+        ShardError: ``shards_dir`` is on this machine and its shards are not numbered from 1 without a gap.
     """
     check_sites(sites)
     _warn(federation, len(sites))
@@ -87,6 +88,7 @@ def render_job(
             "ROUND_TIMEOUT_SECONDS": federation.round_timeout_seconds,
             "DETERMINISTIC": federation.deterministic,
             "KEEP_LAST": federation.keep_last,
+            "SEED": federation.seed,
             "TASK_REQUEST_INTERVAL": federation.task_request_interval,
             **(server_variables or {}),
         },
@@ -178,7 +180,7 @@ def _assign_shards(sites: Sequence[str], shards_dir: Path | str) -> dict[str, in
     folder = Path(shards_dir)
     # The folder may exist on the sites only; where it is here, a wrong number is found before anything is sent.
     if folder.is_dir():
-        found = sum(1 for p in folder.iterdir() if _SHARD_NAME.fullmatch(p.name))
+        found = len(find_shards(folder))
         if found != len(sites):
             raise JobError(f"{folder}: found {found} shards for {len(sites)} sites, expected exactly one per site")
     return {site: index for index, site in enumerate(sites, start=1)}

@@ -52,8 +52,9 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
         raise JobError(f"{folder}: no {SUMMARY_FILE} below it, expected what `nvflare job download` wrote for a job")
     summary = read_summary(runs[0])
     assert summary is not None
+    state = JobState(summary.state)
     return RunOutcome(
-        state=summary.state if summary.state.is_final else JobState.FAILED,
+        state=state if state.is_final else JobState.FAILED,
         error=summary.error,
         stop_reason=summary.stop_reason,
         job_id=summary.job_id,

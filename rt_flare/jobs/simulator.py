@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure, RoundRecord
 from rt_flare.errors import JobError
-from rt_flare.jobs.outcome import JobState, RoundSummary, RunOutcome, read_summary
+from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.plain_path import plain_path
 from rt_flare.jobs.render import check_sites
@@ -78,7 +79,7 @@ def run_simulator(
     console = workspace / "console.log"
     layout = _Layout(workspace.resolve() / "simulator")
     # A summary of an earlier run must not be taken for this one's.
-    (layout.server_dir / "files_out" / "fl_round_complete.json").unlink(missing_ok=True)
+    (layout.server_dir / SUMMARY_FILE).unlink(missing_ok=True)
     processes = OwnedProcesses()
     started = time.monotonic()
     with plain_path(workspace) as plain, console.open("wb") as output:
@@ -121,21 +122,32 @@ def _follow(
     """Report rounds until the process ends; True when it was still there long after the job's end."""
     reported = 0
     ended_at: float | None = None
+    version: tuple[int, int] | None = None
     while True:
         running = process.poll() is None
-        summary = read_summary(layout.server_dir)
+        version, last_version = _version(layout.server_dir / SUMMARY_FILE), version
+        summary = read_summary(layout.server_dir) if version != last_version else None
         if summary is not None:
             for record in summary.rounds[reported:]:
                 if on_round is not None:
                     on_round(record)
             reported = max(reported, len(summary.rounds))
-            if summary.state.is_final and ended_at is None:
+            if JobState(summary.state).is_final and ended_at is None:
                 ended_at = time.monotonic()
         if not running:
             return False
         if ended_at is not None and time.monotonic() - ended_at > linger_seconds:
             return True
         time.sleep(_POLL_SECONDS)
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What changes when the file is replaced; None without a file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 def _outcome(
@@ -172,12 +184,12 @@ def _outcome(
     )
 
 
-def _judge(summary: RoundSummary | None, exit_code: int | None) -> tuple[JobState, Failure | None]:
+def _judge(summary: Ledger | None, exit_code: int | None) -> tuple[JobState, Failure | None]:
     """A job has finished only if it says so and the simulator ended well (None: we ended it after the job)."""
     if summary is None:
         return JobState.FAILED, None
-    if summary.state is JobState.CANCELLED:
+    if summary.state == JobState.CANCELLED:
         return JobState.CANCELLED, summary.error
-    if exit_code in (0, None) and summary.state is JobState.FINISHED:
+    if exit_code in (0, None) and summary.state == JobState.FINISHED:
         return JobState.FINISHED, None
     return JobState.FAILED, summary.error

@@ -1,0 +1,149 @@
+"""The commands of ``rt-flare``, their arguments and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+import warnings
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.reply import error_document, print_json
+from rt_flare.errors import ConfigError, JobError, RtFlareError
+
+__all__ = ["app", "main"]
+
+# Typer carries a copy of click, or uses the installed one, depending on its version: asked for by what it exports.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+class Format(StrEnum):
+    """What a command prints."""
+
+    TXT = "txt"
+    JSON = "json"
+
+
+app = typer.Typer(
+    name="rt-flare",
+    help="Federated training of PyTorch models with NVIDIA FLARE.",
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_FormatOption = Annotated[
+    Format, typer.Option("--format", help="txt: for people. json: one JSON document on stdout, nothing else.")
+]
+
+
+@app.callback()
+def _root(context: typer.Context) -> int | None:
+    """Federated training of PyTorch models with NVIDIA FLARE."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        return ExitCode.USAGE
+    return None
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")] = Path("rt-quickstart"),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 10,
+    sites: Annotated[int, typer.Option(min=1, max=50, help="Sites; each gets one shard of the digits.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split, the model, the training.")] = 0,
+    model_def: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Module to train instead of the quickstart's own.")
+    ] = None,
+    output: _FormatOption = Format.TXT,
+) -> int:
+    """Train on scanned digits at several sites, in NVFlare's simulator on this machine."""
+    from rt_flare.cli.quickstart_command import quickstart_command
+
+    return quickstart_command(
+        out=out, rounds=rounds, sites=sites, seed=seed, model_def=model_def, as_json=output is Format.JSON
+    )
+
+
+@app.command()
+def run(
+    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job.")],
+    sites: Annotated[str | None, typer.Option(metavar="A,B,...", help="Names of the sites, with commas.")] = None,
+    num_sites: Annotated[
+        int | None, typer.Option("-n", min=1, max=100, metavar="N", help="That many sites: site-1, site-2, ...")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the results. Default: ./JOB_FOLDER's name + '-run'.")
+    ] = None,
+    output: _FormatOption = Format.TXT,
+) -> int:
+    """Run a job folder in NVFlare's simulator on this machine and collect its results.
+
+    Without --sites and -n, the sites are those that the job has shards for, or as many as it needs at least.
+    """
+    from rt_flare.cli.run_command import run_command
+
+    if sites is not None and num_sites is not None:
+        raise typer.BadParameter("give either --sites or -n, not both")
+    return run_command(
+        job_folder=job_folder,
+        sites=sites.split(",") if sites is not None else None,
+        num_sites=num_sites,
+        out=out,
+        as_json=output is Format.JSON,
+    )
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 4 wrong usage, 5 an error of rt_flare's own."""
+    signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _show_warning
+    arguments = sys.argv[1:]
+    try:
+        code = app(args=arguments, prog_name="rt-flare", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = _report(arguments, ExitCode.INTERRUPTED, "interrupted", "interrupted: every process was ended")
+    except _COMMAND_LINE_ERROR as error:
+        message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+        hint = "; see rt-flare --help" if isinstance(error, _USAGE_ERROR) else ""
+        code = _report(arguments, ExitCode.USAGE, "usage", f"{message}{hint}")
+    except (ConfigError, JobError) as error:
+        code = _report(arguments, ExitCode.USAGE, error.code, str(error))
+    except (RtFlareError, OSError) as error:
+        code = _report(arguments, ExitCode.FAILED, getattr(error, "code", "os"), str(error))
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        traceback.print_exc()
+        code = _report(arguments, ExitCode.INTERNAL, "internal", f"{type(error).__name__}: {error}")
+    sys.exit(int(code or 0))
+
+
+def _report(arguments: list[str], code: ExitCode, kind: str, message: str) -> int:
+    if "--format=json" in arguments or ("--format", "json") in pairwise(arguments):
+        print_json(error_document(arguments[0] if arguments else "", code, kind, message))
+    else:
+        print(f"rt-flare: {message}", file=sys.stderr)
+    return int(code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    print(f"rt-flare: warning: {message}", file=sys.stderr)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # As Ctrl-C: what was started is ended on the way out.
+    raise KeyboardInterrupt

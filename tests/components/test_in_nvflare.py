@@ -1,0 +1,229 @@
+"""Our components in NVFlare's simulator: under our controller, and under NVFlare's own two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rt_flare.core.round_record import ContributionStatus, Verdict
+from rt_flare.jobs.outcome import JobState, RunOutcome
+from rt_flare.jobs.simulator import run_simulator
+
+pytestmark = pytest.mark.simulator
+
+SITES = ["site-1", "site-2", "site-3"]
+C = "rt_flare.components"
+MODEL_DEF = """
+import math
+import os
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.layer = nn.Linear(width, 2)
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        return self.norm(self.layer(x))
+
+
+def step(model):
+    model.train()
+    model(torch.randn(8, 4)).sum().backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p), alpha=0.1)
+"""
+PAYLOAD_CONTRACT = """
+def fl_train_model(payload, out_dir, logger=None):
+    env = payload["env"]
+    model = Model()
+    if payload["initial_weights"]:
+        model.load_state_dict(payload["initial_weights"])
+    step(model)
+    site, round_number = env["SITE_NAME"], env["CURRENT_ROUND"]
+    fault = env.get("faults", {}).get(f"{site}/{round_number}")
+    if fault == "raise":
+        raise ValueError("bad luck")
+    if fault == "nan":
+        model.layer.weight.data[0, 0] = math.nan
+    if fault == "exit":
+        os._exit(139)
+    logger.info("round %s of %s", round_number, site)
+    return {"weights": model.state_dict(), "samples": 10 * int(site[-1]), "metrics": {"loss": 1.0 / (1 + round_number)}}
+
+
+def fl_validate_model(payload, out_dir, logger=None):
+    return {"metrics": {"accuracy": min(payload["env"]["CURRENT_ROUND"], 2) * 0.25}}
+"""
+MODEL_CONTRACT = """
+def fl_train(model, env, out_dir, logger=None):
+    step(model)
+    logger({"type": "warn", "msg": f"{env['EPOCHS']} {env['BATCH_SIZE']} {env['LR']} {env['COLOUR']}"})
+    assert os.path.isdir(env["DATA_ROOT"])
+    torch.save({"model_state": model.state_dict()}, os.path.join(out_dir, "state_dict.pt"))
+    return {"num_samples": 3}
+
+
+def fl_validate(model, env, out_dir, logger=None):
+    return {"metrics": {"accuracy": 0.5}}
+"""
+RT = {"path": f"{C}.controller.RtFedAvg", "args": {"num_rounds": 3, "min_clients": 2, "best_metric": "accuracy"}}
+SAG = {
+    "path": "nvflare.app_common.workflows.scatter_and_gather.ScatterAndGather",
+    "args": {
+        "min_clients": 2,
+        "num_rounds": 3,
+        "wait_time_after_min_received": 10,
+        "aggregator_id": "aggregator",
+        "persistor_id": "persistor",
+        "shareable_generator_id": "generator",
+    },
+}
+FEDAVG = {
+    "path": "nvflare.app_common.workflows.fedavg.FedAvg",
+    "args": {
+        "num_clients": 3,
+        "num_rounds": 3,
+        "persistor_id": "persistor",
+        "ignore_result_error": True,
+        "aggregator": {"path": f"{C}.aggregator.SampleWeightedAggregator", "args": {}},
+    },
+}
+Run = Callable[..., RunOutcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Writes a job by hand and runs it with three sites."""
+
+    def run(workflow: dict[str, Any], functions: str = PAYLOAD_CONTRACT, **extra: Any) -> RunOutcome:
+        persistor = extra.pop("persistor", {})
+        job, data = tmp_path / "job", tmp_path / "data"
+        (job / "app/config").mkdir(parents=True)
+        (job / "app/custom").mkdir()
+        data.mkdir()
+        (job / "app/custom/model_def.py").write_text(MODEL_DEF + functions)
+        meta = {"name": "by_hand", "resource_spec": {}, "deploy_map": {"app": ["@ALL"]}, "min_clients": 2}
+        (job / "meta.json").write_text(json.dumps(meta))
+        generator = "nvflare.app_common.shareablegenerators.full_model_shareable_generator.FullModelShareableGenerator"
+        components = [
+            {"id": "persistor", "path": f"{C}.persistor.CustomPersistor", "args": {"seed": 0, **persistor}},
+            {"id": "aggregator", "path": f"{C}.aggregator.SampleWeightedAggregator", "args": {"deterministic": True}},
+            {"id": "metrics", "path": f"{C}.writers.MetricsWriter", "args": {}},
+            {"id": "rounds", "path": f"{C}.writers.RoundSummaryWriter", "args": {}},
+            {"id": "generator", "path": generator, "args": {}},
+        ]
+        server = {"format_version": 2, "server": {"task_request_interval": 0.4}, "components": components}
+        (job / "app/config/config_fed_server.json").write_text(
+            json.dumps({**server, "workflows": [{"id": "workflow", **workflow}]})
+        )
+        arguments = {"data_root": str(data), "extra": extra, "seed": 1, "num_threads": 1}
+        executor = {"path": f"{C}.executor.PayloadExecutor", "args": arguments}
+        client = {"format_version": 2, "executors": [{"tasks": ["train", "validate"], "executor": executor}]}
+        (job / "app/config/config_fed_client.json").write_text(json.dumps({**client, "components": []}))
+        return run_simulator(job, tmp_path / "workspace", SITES)
+
+    return run
+
+
+def _statuses(outcome: RunOutcome) -> list[list[str]]:
+    return [[str(c.status) for c in record.contributions] for record in outcome.rounds]
+
+
+def _models(outcome: RunOutcome) -> list[str]:
+    return sorted(path.name for path in (outcome.server_dir / "model_out").glob("model_round_*.pt"))
+
+
+def test_our_controller_runs_on_without_a_site_that_fails(run: Run) -> None:
+    """M1, M5, X1, X4: every fault is recorded by site and cause, and the site is back in the next round."""
+    outcome = run(RT, faults={"site-1/0": "raise", "site-2/1": "exit", "site-3/2": "nan"})
+    assert outcome.state is JobState.FINISHED
+    assert [record.verdict for record in outcome.rounds] == [Verdict.DEGRADED] * 3
+    failures = [next(c.failure for c in record.contributions if c.failure) for record in outcome.rounds]
+    assert [(f.site, f.round, f.kind) for f in failures] == [
+        ("site-1", 0, "exception"),
+        ("site-2", 1, "worker_died"),
+        ("site-3", 2, "result"),
+    ]
+    source = (outcome.server_dir / "app_server/custom/model_def.py").read_text().splitlines()
+    assert failures[0].file == failures[2].file == "model_def.py"
+    assert "bad luck" in source[(failures[0].line or 0) - 1]
+    assert "fl_train_model" in source[(failures[2].line or 0) - 1]
+    assert "NaN" in failures[2].message
+    assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
+    assert [record.num_samples for record in outcome.rounds] == [50, 40, 30]
+    assert [record.global_metrics for record in outcome.rounds] == [
+        {"accuracy": pytest.approx(v)} for v in (0.25, 0.5, 0.5)
+    ]
+    best = json.loads((outcome.server_dir / "model_out/best_model.json").read_text())
+    assert best["round"] == 1
+
+
+def test_our_controller_fails_the_job_when_too_few_updates_are_accepted(run: Run) -> None:
+    """X1, J5: the root error is kept, and the last good model stays."""
+    outcome = run(RT, faults={"site-1/1": "raise", "site-3/1": "raise"})
+    assert outcome.state is JobState.FAILED
+    assert outcome.error is not None
+    assert (outcome.error.round, outcome.error.file) == (1, "model_def.py")
+    assert "bad luck" in outcome.error.message
+    assert [record.verdict for record in outcome.rounds] == [Verdict.OK, Verdict.FAILED]
+    assert _models(outcome) == ["model_round_0.pt"]
+    sidecar = json.loads((outcome.server_dir / "model_out/global_model.json").read_text())
+    assert sidecar["round"] == 0
+
+
+def test_our_components_work_under_scatter_and_gather(run: Run) -> None:
+    """M12: a hand-written job with NVFlare's ScatterAndGather; a failing site is recorded there too."""
+    outcome = run(SAG, faults={"site-2/1": "raise"})
+    assert outcome.state is JobState.FINISHED
+    assert [record.verdict for record in outcome.rounds] == [Verdict.OK, Verdict.DEGRADED, Verdict.OK]
+    assert _statuses(outcome)[1] == ["accepted", "failed", "accepted"]
+    assert outcome.rounds[1].contributions[1].status is ContributionStatus.FAILED
+    assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
+
+
+def test_our_components_work_under_fedavg(run: Run) -> None:
+    """M12: a hand-written job with NVFlare's FedAvg, whose error handling is its own."""
+    outcome = run(FEDAVG, faults={"site-2/1": "raise"})
+    assert outcome.state is JobState.FINISHED
+    assert _statuses(outcome) == [["accepted"] * 3, ["accepted", "failed", "accepted"], ["accepted"] * 3]
+    assert [record.num_samples for record in outcome.rounds] == [60, 40, 60]
+    assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
+
+
+def test_fedavg_with_every_site_failing_never_replaces_the_model(run: Run) -> None:
+    """X1: NVFlare's FedAvg alone would end well with an empty model; our aggregator fails the job instead."""
+    outcome = run(FEDAVG, faults={f"{site}/1": "raise" for site in SITES})
+    assert outcome.state is JobState.FAILED
+    assert outcome.error is not None
+    assert "bad luck" in outcome.error.message
+    assert torch.load(outcome.server_dir / "model_out/global_model.pt", weights_only=True)
+    assert _models(outcome) == ["model_round_0.pt"]
+
+
+def test_a_job_for_the_published_sdks_newer_signature_runs_unchanged(run: Run) -> None:
+    """M6: fl_train(model, env, out_dir, logger) and fl_validate, weights from out_dir, env in upper case."""
+    outcome = run(RT, MODEL_CONTRACT, COLOUR="blue")
+    assert outcome.state is JobState.FINISHED
+    assert [record.num_samples for record in outcome.rounds] == [9, 9, 9]
+    log = outcome.site_logs["site-1"].read_text()
+    assert "contract fl_train(model, env, out_dir, logger)" in log
+    assert "2 32 0.001 blue" in log
+
+
+def test_the_first_updates_can_make_the_model(run: Run) -> None:
+    """M8: an empty server model, explicitly asked for."""
+    workflow = {**RT, "args": {**RT["args"], "num_rounds": 2, "allow_empty_global_weights": True}}
+    outcome = run(workflow, persistor={"initial_weights": "clients"})
+    assert outcome.state is JobState.FINISHED
+    assert set(torch.load(outcome.server_dir / "model_out/global_model.pt", weights_only=True)) >= {"layer.weight"}

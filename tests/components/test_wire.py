@@ -1,0 +1,104 @@
+"""What NVFlare's serialization does to tensors, and what keeps them whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from nvflare.apis.dxo import from_shareable
+from nvflare.apis.shareable import Shareable
+from nvflare.fuel.utils import fobs
+
+from rt_flare.components.wire import error_reply, read_report, register_tensors, result_reply
+from rt_flare.core.payload import TrainResult
+from rt_flare.core.round_record import Failure
+from rt_flare.core.state_dict import to_plain
+from rt_flare.core.task_runner import TaskOutcome
+
+
+def _send(reply: Shareable) -> Shareable:
+    register_tensors()
+    received = fobs.loads(fobs.dumps(reply))
+    assert isinstance(received, Shareable)
+    return received
+
+
+def _outcome(weights: dict[str, torch.Tensor]) -> TaskOutcome:
+    result = TrainResult(to_plain(weights), 5, {"loss": float("inf")}, ("odd",))
+    return TaskOutcome(result, {"accuracy": 0.5}, 4)
+
+
+def test_a_tensor_sent_before_registration_is_noticed() -> None:
+    """M9: NVFlare would send every tensor of this process as an empty one, and say nothing."""
+    code = (
+        "import torch\n"
+        "from nvflare.fuel.utils import fobs\n"
+        "assert fobs.loads(fobs.dumps({'t': torch.ones(3)}))['t'].numel() == 0\n"
+        "from rt_flare.components.wire import TensorExchangeError, register_tensors\n"
+        "try:\n    register_tensors()\nexcept TensorExchangeError as error:\n    print('refused:', error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "refused: torch tensors do not survive" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(6.0).view(2, 3).t(),
+        torch.ones(1).expand(4),
+        torch.nn.Parameter(torch.ones(3)),
+        torch.ones(3, dtype=torch.bfloat16),
+        torch.tensor(True),
+        torch.zeros(0, 2),
+        torch.tensor(3, dtype=torch.int64),
+        torch.ones(2, dtype=torch.complex64).conj(),
+        torch.ones(4, dtype=torch.float16)[::2],
+    ],
+    ids=["transposed", "expanded", "parameter", "bfloat16", "bool", "empty", "scalar", "conjugated", "strided"],
+)
+def test_every_kind_of_tensor_arrives_whole(tensor: torch.Tensor) -> None:
+    """M9: a non-contiguous tensor or a parameter would end the server's job process."""
+    received = from_shareable(_send(result_reply(_outcome({"t": tensor}), round_number=2, warnings=[]))).data["t"]
+    assert type(received) is torch.Tensor
+    assert received.dtype == tensor.dtype
+    assert torch.equal(received, tensor.detach())
+
+
+def test_a_result_says_everything_that_the_server_records() -> None:
+    """M4, M5: metrics of the received and of the trained model are kept apart."""
+    reply = _send(result_reply(_outcome({"t": torch.ones(1)}), round_number=2, warnings=["more samples than lines"]))
+    report = read_report(reply, "site-1")
+    assert report.num_samples == 5
+    assert report.train_metrics == {"loss": float("inf")}
+    assert report.received_model_metrics == {"accuracy": 0.5}
+    assert report.validation_samples == 4
+    assert report.warnings == ["more samples than lines", "odd"]
+    assert report.failure is None
+
+
+def test_a_failure_travels_with_its_cause() -> None:
+    """J5: kind, message, file and line reach the server; the site's name is the server's own knowledge."""
+    failure = Failure(kind="exception", message="boom", site="somebody else", round=3, file="model_def.py", line=9)
+    report = read_report(_send(error_reply(failure)), "site-2")
+    assert report.failure == failure.model_copy(update={"site": "site-2"})
+
+
+@pytest.mark.parametrize("sent", [None, "text", {"kind": 3}, {"kind": "x", "message": "y", "shell": "rm"}, []])
+def test_a_failure_that_cannot_be_read_is_still_a_failure(sent: object) -> None:
+    """J5: a hostile or foreign error reply gives a record, not an exception."""
+    reply = error_reply(Failure(kind="exception", message="boom"))
+    reply.set_header("rt_failure", sent)
+    failure = read_report(reply, "site-1").failure
+    assert failure is not None
+    assert failure.site == "site-1"
+    assert "EXECUTION_EXCEPTION" in failure.message
+
+
+def test_metrics_with_hostile_names_are_dropped_with_a_warning() -> None:
+    """J10: client text is never a path or markup."""
+    outcome = TaskOutcome(TrainResult({"t": torch.ones(1)}, 5, {"<script>": 1.0}), None, None)
+    report = read_report(_send(result_reply(outcome, round_number=0, warnings=[])), "site-1")
+    assert report.train_metrics == {}
+    assert any("<script>" in warning for warning in report.warnings)
