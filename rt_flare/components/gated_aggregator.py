@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -73,7 +73,12 @@ class GatedAggregator(ModelAggregator):
     One class with two faces: `Aggregator` (``accept``, ``aggregate``, ``reset``: ScatterAndGather and `RtFedAvg`) and
     `ModelAggregator` (``accept_model``, ``aggregate_model``, ``reset_stats``: FedAvg). A subclass implements
     `new_accumulator`, and stores its arguments under their own names.
+
+    Attributes:
+        order_independent: the result's bytes never depend on the order in which the updates arrive.
     """
+
+    order_independent: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

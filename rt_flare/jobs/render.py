@@ -14,6 +14,7 @@ from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
 from rt_flare.data.site_shard import find_shards
 from rt_flare.errors import ConfigError, JobError
+from rt_flare.jobs.aggregator_component import use_aggregator
 from rt_flare.jobs.config_values import config_object, config_text
 from rt_flare.jobs.template import load_template
 from rt_flare.jobs.user_modules import sibling_modules
@@ -40,6 +41,8 @@ def render_job(
     data_root: Path | str = "",
     adapter: str = "manifest",
     adapter_args: Mapping[str, Any] | None = None,
+    aggregator: str = "sample_weighted_mean",
+    aggregator_args: Mapping[str, Any] | None = None,
     server_variables: Mapping[str, Any] | None = None,
     client_variables: Mapping[str, Any] | None = None,
     template: str = "rt_fedavg",
@@ -61,6 +64,7 @@ def render_job(
         data_dir: folder on the sites that shards are unpacked into.
         data_root: folder with data that the sites already have; "" for none.
         adapter: name of the dataset adapter; ``adapter_args`` are its options.
+        aggregator: name of the aggregator; ``aggregator_args`` are its options. The default leaves the template's.
         server_variables: further variables of the template's server configuration.
         client_variables: further variables of the template's client configuration.
         template: name of the job template.
@@ -112,6 +116,8 @@ def render_job(
             **(client_variables or {}),
         },
     )
+    if aggregator != "sample_weighted_mean" or aggregator_args:
+        job = use_aggregator(job, aggregator, aggregator_args, deterministic=federation.deterministic)
     meta = job.meta | {"name": federation.job_name, "min_clients": federation.min_clients}
     code = _custom_files(model_def, extra_files)
 
