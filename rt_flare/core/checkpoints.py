@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
-from rt_flare.core.durable_io import write_atomic, write_json
+from rt_flare.core.durable_io import flush_folder, read_json, write_atomic, write_json
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, fit_names, to_plain
 from rt_flare.errors import StateDictError
@@ -63,7 +63,8 @@ class CheckpointWriter:
 
     Args:
         folder: where the models go.
-        keep_last: number of ``model_round_N.pt`` to keep; 0 keeps all.
+        keep_last: number of ``model_round_N.pt`` to keep, at least 2: a round's model is measured in the next round,
+            and may then turn out to be the best; 0 keeps all.
     """
 
     def __init__(self, folder: Path, *, keep_last: int = 0) -> None:
@@ -80,14 +81,13 @@ class CheckpointWriter:
 
         Raises:
             OSError (or whatever the failed save raised): an earlier save failed.
+            ValueError: the writer is closed.
         """
-        self._raise_failure()
-        self._queue.put(model)
+        self._put(model)
 
     def mark_best(self, round_number: int) -> None:
         """Make ``best_model.pt`` the model of ``round_number``, which must be among those still kept."""
-        self._raise_failure()
-        self._queue.put(round_number)
+        self._put(round_number)
 
     def flush(self) -> None:
         """Wait until everything queued is durable on disk.
@@ -100,9 +100,16 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Flush and end the thread; raises as `flush` does."""
-        self._queue.put(None)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
         self._raise_failure()
+
+    def _put(self, item: RoundModel | int) -> None:
+        self._raise_failure()
+        if not self._thread.is_alive():
+            raise ValueError("the checkpoint writer is closed: nothing more is saved")
+        self._queue.put(item)
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -128,16 +135,16 @@ class CheckpointWriter:
         write_json(path.with_suffix(".json"), sidecar)
         _link(path, self._folder / GLOBAL_MODEL)
         write_json((self._folder / GLOBAL_MODEL).with_suffix(".json"), {**sidecar, "file": GLOBAL_MODEL})
-        self._saved.append(model.round)
+        self._saved = [*(saved for saved in self._saved if saved != model.round), model.round]
         self._prune()
 
     def _link_best(self, round_number: int) -> None:
         source = self._folder / round_model_name(round_number)
         _link(source, self._folder / BEST_MODEL)
-        _link(source.with_suffix(".json"), (self._folder / BEST_MODEL).with_suffix(".json"))
+        sidecar = {**read_json(source.with_suffix(".json")), "file": BEST_MODEL}
+        write_json((self._folder / BEST_MODEL).with_suffix(".json"), sidecar)
 
     def _prune(self) -> None:
-        # The newest but one stays: it may yet turn out to be the best model.
         while self._keep_last and len(self._saved) > max(self._keep_last, 2):
             path = self._folder / round_model_name(self._saved.pop(0))
             path.unlink(missing_ok=True)
@@ -172,7 +179,12 @@ def _save(path: Path, weights: StateDict) -> str:
     digest = hashlib.sha256()
 
     def write(file: BinaryIO) -> None:
-        torch.save(weights, cast("IO[bytes]", _HashingFile(file, digest)))
+        hashing = _HashingFile(file, digest)
+        try:
+            torch.save(weights, cast("IO[bytes]", hashing))
+        except RuntimeError as error:
+            # torch hides why the file could not be written behind an assertion of its own.
+            raise hashing.error or error from error
 
     write_atomic(path, write)
     return digest.hexdigest()
@@ -184,10 +196,15 @@ class _HashingFile:
     def __init__(self, file: BinaryIO, digest: Any) -> None:
         self._file = file
         self._digest = digest
+        self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         self._digest.update(content)
-        return self._file.write(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
@@ -204,6 +221,7 @@ def _link(source: Path, target: Path) -> None:
                 write_atomic(target, lambda out: _copy(file, out))
             return
         temporary.replace(target)
+    flush_folder(target.parent)
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> None:

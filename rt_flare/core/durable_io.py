@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-__all__ = ["as_utf8", "read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
+__all__ = ["as_utf8", "flush_folder", "read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
 
 _MAX_JSON_BYTES = 1 << 30
 
@@ -39,7 +39,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -103,7 +103,8 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable: what was renamed or linked there survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rt_flare.core.durable_io import read_json, write_json
-from rt_flare.core.round_record import Contribution, Failure, RoundRecord
+from rt_flare.core.round_record import Contribution, Failure, RoundRecord, Verdict
 
 __all__ = ["JobState", "Ledger", "metrics_document", "metrics_summary_document", "read_ledger"]
 
@@ -71,7 +71,7 @@ def metrics_summary_document(ledger: Ledger) -> dict[str, Any]:
         "schema": "rt_flare.metrics_summary/1",
         "job_id": ledger.job_id,
         "state": ledger.state,
-        "num_rounds_completed": len([r for r in ledger.rounds if r.accepted]),
+        "num_rounds_completed": sum(record.verdict is not Verdict.FAILED for record in ledger.rounds),
         "last_round": _metrics(last) if last else None,
     }
 

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import torch
 
+from rt_flare.core.durable_io import to_strict_json
 from rt_flare.core.state_dict import StateDict
 from rt_flare.errors import WorkerError
 
@@ -52,23 +53,20 @@ class TensorChannel:
         self._send_lock = threading.Lock()
 
     def send(self, message: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Send a JSON object, and tensors of any strided layout.
+        """Send a JSON object (floats that JSON lacks become text, see `to_strict_json`) and tensors of any layout.
 
         Raises:
             ChannelClosedError: the other end is closed.
         """
         table, size = _layout(tensors or {})
-        body = orjson.dumps({"message": message, "tensors": table})
+        body = orjson.dumps({"message": to_strict_json(message), "tensors": table})
+        packet = _HEADER.pack(bool(tensors), len(body)) + body
         descriptor = _memory_file(tensors, table, size) if tensors else None
         try:
+            # In one piece: processes that user code forks may log through the same socket.
             with self._send_lock:
-                header = _HEADER.pack(descriptor is not None, len(body))
-                if descriptor is None:
-                    self._socket.sendall(header)
-                else:
-                    sent = socket.send_fds(self._socket, [header], [descriptor])
-                    self._socket.sendall(header[sent:])
-                self._socket.sendall(body)
+                sent = 0 if descriptor is None else socket.send_fds(self._socket, [packet], [descriptor])
+                self._socket.sendall(packet[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ChannelClosedError("the other process has closed its end") from error
         finally:
@@ -92,13 +90,14 @@ class TensorChannel:
                 raise WorkerError(f"a message of {length} bytes came, expected at most {_MAX_MESSAGE_BYTES}")
             try:
                 document = orjson.loads(self._receive_exactly(length))
-                tensors = _map_tensors(descriptor, document["tensors"]) if has_memory and descriptor is not None else {}
+                message, table = document["message"], document["tensors"]
+                tensors = _map_tensors(descriptor, table) if has_memory and descriptor is not None else {}
             except (ValueError, KeyError, TypeError) as error:
                 raise WorkerError(f"a damaged message came: {error}") from error
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-        return document["message"], tensors
+        return message, tensors
 
     def close(self) -> None:
         """Close this end."""
@@ -118,7 +117,10 @@ class TensorChannel:
     def _receive_exactly(self, length: int) -> bytes:
         parts = bytearray()
         while len(parts) < length:
-            part = self._socket.recv(min(length - len(parts), 1 << 20))
+            try:
+                part = self._socket.recv(min(length - len(parts), 1 << 20))
+            except ConnectionResetError:
+                part = b""
             if not part:
                 raise ChannelClosedError("the other process has closed its end in the middle of a message")
             parts += part

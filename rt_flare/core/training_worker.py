@@ -31,7 +31,9 @@ __all__ = ["InProcessWorker", "TaskAbortedError", "TaskFailedError", "TrainingWo
 
 LogSink = Callable[[str, str], None]
 _POLL_SECONDS = 0.1
-_TAIL_LINES = 20
+_TAIL_LINES = 120
+"""Longer than the stack that faulthandler prints: at most 100 frames."""
+_MAX_TAIL = 8_000
 _DUMPED_FRAME = re.compile(r'File "([^"]+)", line (\d+) in ')
 """A frame as faulthandler prints it, innermost first."""
 
@@ -93,7 +95,7 @@ class InProcessWorker(Worker):
             if self._runner is None:
                 self._runner = TaskRunner(self._config, UserLogger(self._log))
             outcome = self._runner.run(task, {name: tensor.clone() for name, tensor in weights.items()})
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TaskFailedError(_located(error, self._config, task)) from error
         if aborted():
             raise TaskAbortedError("the task was aborted")
@@ -161,22 +163,23 @@ class TrainingWorker(Worker):
         with contextlib.suppress(ChannelClosedError):  # found again, with the cause, by the loop below
             self._channel.send(task.model_dump(mode="json"), weights)
         while True:
+            # Asked before reading: what the process sent before it ended is read first.
+            ended = self._process is None or self._process.poll() is not None
             try:
                 if self._channel.wait(_POLL_SECONDS):
                     outcome = self._take(task, *self._channel.receive())
                     if outcome is not None:
                         return outcome
-                    continue
+                elif ended:
+                    raise self._died(task)
             except ChannelClosedError as error:
                 raise self._died(task) from error
             if aborted():
                 self.kill()
                 raise TaskAbortedError("the task was aborted; the training worker was killed")
-            if self._process is None or self._process.poll() is not None:
-                raise self._died(task)
             if deadline is not None and time.monotonic() > deadline:
                 self.kill()
-                message = f"training took longer than its deadline of {deadline_seconds:.0f} s; the worker was killed"
+                message = f"training took longer than its deadline of {deadline_seconds:g} s; the worker was killed"
                 raise TaskFailedError(_failure("worker_timeout", message, task))
 
     def kill(self) -> None:
@@ -187,16 +190,16 @@ class TrainingWorker(Worker):
         self.close()
 
     def close(self) -> None:
-        """End the process: it exits when its socket closes, and is killed when it has not within 2 s."""
+        """End the process and those that user code started: at the end of its socket, or killed 2 s later."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         if self._process is not None:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            self._process.wait()
             if self._output is not None:
                 self._output.join(2)
             self._process = None
@@ -207,6 +210,8 @@ class TrainingWorker(Worker):
                 self._log(message["level"], message["text"])
                 return None
             case "failed":
+                if message["fatal"]:
+                    self.close()
                 where = {"site": task.env["SITE_NAME"], "round": task.env["CURRENT_ROUND"]}
                 raise TaskFailedError(Failure.model_validate(message["failure"] | where))
         received = message["received_model_metrics"]
@@ -228,7 +233,8 @@ class TrainingWorker(Worker):
         self.kill()
         tail = "\n".join(self._tail)
         failure = _failure("worker_died", f"the training worker {_ending(process.returncode)} in user code", task)
-        return TaskFailedError(failure.model_copy(update={"traceback": tail or None, **self._crash_place(tail)}))
+        crash = {"traceback": tail[-_MAX_TAIL:] or None, **self._crash_place(tail)}
+        return TaskFailedError(failure.model_copy(update=crash))
 
     def _crash_place(self, tail: str) -> dict[str, Any]:
         code_dir = self._config.code_dir

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import queue
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -22,7 +23,7 @@ from rt_flare.core.task_runner import SiteTask, TaskRunner, UserCodeConfig
 from rt_flare.core.tensor_channel import ChannelClosedError, TensorChannel
 from rt_flare.core.user_logger import UserLogger
 
-_Command = tuple[dict[str, object], StateDict]
+_Command = tuple[dict[str, object], StateDict] | Exception
 
 
 def main(descriptor: int) -> int:
@@ -39,49 +40,51 @@ def main(descriptor: int) -> int:
     try:
         runner = TaskRunner(config, logger)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is the executor's to report
-        _send_failure(channel, describe_exception(error, code_dir=config.code_dir))
+        _send_failure(channel, describe_exception(error, code_dir=config.code_dir), fatal=True)
         return 1
     while True:
-        message, weights = commands.get()
-        _serve(channel, runner, config, SiteTask.model_validate(message), weights)
-        del weights
+        _serve(channel, runner, config, commands.get())
 
 
-def _serve(
-    channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, task: SiteTask, weights: StateDict
-) -> None:
+def _serve(channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, command: _Command) -> None:
     try:
-        outcome = runner.run(task, weights)
+        if isinstance(command, Exception):
+            raise command
+        message, weights = command
+        outcome = runner.run(SiteTask.model_validate(message), weights)
+        result = outcome.result
+        reply = {
+            "op": "done",
+            "num_samples": result.num_samples if result else None,
+            "metrics": result.metrics if result else {},
+            "warnings": result.warnings if result else [],
+            "received_model_metrics": outcome.received_model_metrics,
+            "validation_samples": outcome.validation_samples,
+        }
+        channel.send(reply, result.weights if result else None)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the job either
         _send_failure(channel, describe_exception(error, code_dir=config.code_dir))
-        return
-    result = outcome.result
-    reply = {
-        "op": "done",
-        "num_samples": result.num_samples if result else None,
-        "metrics": _named_floats(result.metrics) if result else {},
-        "warnings": list(result.warnings) if result else [],
-        "received_model_metrics": _named_floats(outcome.received_model_metrics),
-        "validation_samples": outcome.validation_samples,
-    }
-    channel.send(reply, result.weights if result else None)
 
 
-def _named_floats(metrics: dict[str, float] | None) -> dict[str, str] | None:
-    # As text: JSON has no NaN and no infinities.
-    return None if metrics is None else {name: repr(value) for name, value in metrics.items()}
-
-
-def _send_failure(channel: TensorChannel, failure: Failure) -> None:
-    channel.send({"op": "failed", "failure": failure.model_dump()})
+def _send_failure(channel: TensorChannel, failure: Failure, *, fatal: bool = False) -> None:
+    channel.send({"op": "failed", "failure": failure.model_dump(), "fatal": fatal})
 
 
 def _read(channel: TensorChannel, commands: queue.SimpleQueue[_Command]) -> None:
-    try:
-        while True:
+    while True:
+        try:
             commands.put(channel.receive())
-    except ChannelClosedError:
-        os._exit(0)
+        except ChannelClosedError:
+            _end()
+        except Exception as error:  # noqa: BLE001 - memory for the weights may be missing: that task fails
+            commands.put(error)
+
+
+def _end() -> None:
+    """End at once, with the processes that user code started, whatever user code is doing."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def _limit_memory(limit_bytes: int) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pyhocon import ConfigFactory
-from pyhocon.exceptions import ConfigException
-
 from rt_flare.errors import JobError
+from rt_flare.jobs.hocon import read_hocon
 
 __all__ = ["default_sites"]
 
@@ -17,7 +15,8 @@ def default_sites(job_folder: Path) -> list[str]:
     """The sites that the job has shards for, in the order of the shards; else as many as it needs at least.
 
     Raises:
-        JobError: ``job_folder`` is no job, or a file of it cannot be read.
+        JobError: ``job_folder`` is no job.
+        ConfigError: a file of it cannot be read.
     """
     meta = _read(job_folder, "meta")
     if meta is None:
@@ -32,10 +31,4 @@ def default_sites(job_folder: Path) -> list[str]:
 def _read(folder: Path, name: str) -> dict[str, Any] | None:
     # NVFlare takes the first of these that exists.
     path = next((p for p in (folder / f"{name}.json", folder / f"{name}.conf") if p.is_file()), None)
-    if path is None:
-        return None
-    try:
-        plain = ConfigFactory.parse_file(str(path)).as_plain_ordered_dict()
-    except (OSError, ConfigException) as error:
-        raise JobError(f"{path}: cannot be read: {error}") from error
-    return {str(key): value for key, value in plain.items()}
+    return None if path is None else read_hocon(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 __all__ = ["OwnedProcesses"]
 
 _MARKER = "RT_FLARE_RUN"
+_POLL_SECONDS = 0.02
 
 
 class OwnedProcesses:
@@ -85,10 +87,28 @@ class OwnedProcesses:
 def _end(members: list[psutil.Process], grace_seconds: float) -> None:
     for process in members:
         _signal(process, kill=False)
-    _, stubborn = psutil.wait_procs(members, timeout=grace_seconds)
+    stubborn = _outlive(members, grace_seconds)
     for process in stubborn:
         _signal(process, kill=True)
-    psutil.wait_procs(stubborn, timeout=grace_seconds)
+    _outlive(stubborn, grace_seconds)
+
+
+def _outlive(members: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; those that have not within ``seconds``."""
+    # Not psutil's own wait: it would take the exit code of a child from its Popen object.
+    deadline = time.monotonic() + seconds
+    living = members
+    while living and time.monotonic() < deadline:
+        living = [process for process in living if _lives(process)]
+        time.sleep(_POLL_SECONDS)
+    return living
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:

@@ -196,6 +196,13 @@ def _custom_files(model_def: Path, extra_files: Sequence[Path]) -> dict[str, byt
     if not model_def.is_file():
         raise JobError(f"{model_def}: no such file; expected the module with the model and fl_train_model")
     files = {"model_def.py": model_def.read_bytes()}
+    for path in extra_files:
+        if path.suffix in {".json", ".conf", ".yml", ".yaml"}:
+            warnings.warn(
+                f"{path.name}: `nvflare job submit` parses and rewrites a file with this ending, and fails if it is "
+                "not an object; give it another ending",
+                stacklevel=4,
+            )
     for name, path in [*sibling_modules(model_def).items(), *((p.name, p) for p in extra_files)]:
         if name == "model_def.py" and path.resolve() == model_def.resolve():
             continue

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyhocon import ConfigFactory
-from pyhocon.exceptions import ConfigException
-
 from rt_flare.catalog import load_catalog
 from rt_flare.errors import ConfigError
+from rt_flare.jobs.hocon import read_hocon
 
 __all__ = ["JobTemplate", "find_template", "load_template"]
 
@@ -69,12 +67,12 @@ def load_template(name: str) -> JobTemplate:
             that it does not define.
     """
     folder = find_template(name)
-    server, client = _read(folder / "config_fed_server.conf"), _read(folder / "config_fed_client.conf")
+    server, client = read_hocon(folder / "config_fed_server.conf"), read_hocon(folder / "config_fed_client.conf")
     for file, config in (("config_fed_server.conf", server), ("config_fed_client.conf", client)):
         undefined = sorted(references(config) - variables(config))
         if undefined:
             raise ConfigError(f"{name}/{file}: refers to {', '.join(undefined)}, which it does not define")
-    return JobTemplate(name=name, server=server, client=client, meta=_read(folder / "meta.conf"))
+    return JobTemplate(name=name, server=server, client=client, meta=read_hocon(folder / "meta.conf"))
 
 
 def variables(config: Mapping[str, Any]) -> set[str]:
@@ -91,16 +89,6 @@ def references(value: Any) -> set[str]:
     if isinstance(value, list):
         return set().union(*(references(item) for item in value))
     return set()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = ConfigFactory.parse_file(str(path))
-    except (OSError, ConfigException) as error:
-        raise ConfigError(f"{path}: cannot be read as a job template: {error}") from error
-    plain = tree.as_plain_ordered_dict()
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 def _set(config: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_an_earlier_runs_summary_is_not_taken_for_this_ones(mini_job: MakeJob, t
 @pytest.mark.simulator
 def test_ctrl_c_ends_every_process_of_the_run(mini_job: MakeJob, tmp_path: Path) -> None:
     """X7: an interrupted run leaves nothing behind."""
-    job = mini_job(train="(Path(os.environ['STARTED']) / str(os.getpid())).touch()\ntime.sleep(600)")
+    job = mini_job(train="import os, time\n(Path(os.environ['STARTED']) / str(os.getpid())).touch()\ntime.sleep(600)")
     started = tmp_path / "started"
     started.mkdir()
     code = (
@@ -113,10 +113,7 @@ def test_ctrl_c_ends_every_process_of_the_run(mini_job: MakeJob, tmp_path: Path)
 @pytest.mark.simulator
 def test_a_simulator_that_does_not_end_after_the_job_is_ended(mini_job: MakeJob, tmp_path: Path) -> None:
     """X7: the job's own state counts, with a note."""
-    job = mini_job()
-    code = (job / "app/custom/mini.py").read_text()
-    hang = "            time.sleep(600)\n"
-    (job / "app/custom/mini.py").write_text(code.rstrip("\n") + "\n" + hang)
+    job = mini_job(end="import time\ntime.sleep(600)")
     outcome = run_simulator(job, tmp_path / "run", ["a", "b"], linger_seconds=1.0)
     assert outcome.state is JobState.FINISHED
     assert "did not end" in outcome.notes[0]

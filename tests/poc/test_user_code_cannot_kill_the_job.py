@@ -66,7 +66,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         ),
         sites=SITES,
         data_root=folder / "data",
-        client_variables={"TRAIN_TIMEOUT_SECONDS": 20, "WORKER_MEMORY_LIMIT_BYTES": 4 << 30},
+        client_variables={"TRAIN_TIMEOUT_SECONDS": 15, "WORKER_MEMORY_LIMIT_BYTES": 4 << 30},
     )
     with PocDeployment(folder / "poc", SITES) as poc:
         job_id = poc.submit(job)
@@ -130,8 +130,8 @@ def test_training_beyond_its_deadline_is_ended_and_reported(ledger: Ledger) -> N
     """X7: a hung site never hangs the job."""
     failure = _failure(ledger, 3, "site-3")
     assert failure.kind == "worker_timeout"
-    assert "20 s" in failure.message
-    assert 20 <= (_contribution(ledger, 3, "site-3").seconds or 0) < 60
+    assert "15 s" in failure.message
+    assert 15 <= (_contribution(ledger, 3, "site-3").seconds or 0) < 60
 
 
 def test_an_allocation_that_fails_is_reported_with_its_line(ledger: Ledger) -> None:

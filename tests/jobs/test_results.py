@@ -1,0 +1,139 @@
+"""A job's results in one layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rt_flare.errors import JobError
+from rt_flare.jobs.outcome import JobState, RunOutcome
+from rt_flare.jobs.results import collect_results, downloaded_outcome
+
+SUMMARY = {
+    "schema": "rt_flare.round_summary/1",
+    "job_id": "4711",
+    "num_rounds": 2,
+    "state": "FINISHED",
+    "stop_reason": None,
+    "error": None,
+    "rounds": [],
+}
+
+
+def _server_run(folder: Path, **changes: object) -> Path:
+    for name, text in (
+        ("log.txt", "server's log"),
+        ("files_out/metrics.json", "{}"),
+        ("files_out/fl_round_complete.json", json.dumps(SUMMARY | changes)),
+        ("model_out/global_model.pt", "weights"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def _outcome(folder: Path, sites: list[str]) -> RunOutcome:
+    server = _server_run(folder / "server")
+    for site in sites:
+        (folder / site / "out" / "round_0" / "deep").mkdir(parents=True)
+        (folder / site / "out" / "round_0" / "deep" / "note.txt").write_text(site)
+        (folder / site / "log.txt").write_text(f"{site}'s log")
+    return RunOutcome(
+        state=JobState.FINISHED,
+        error=None,
+        stop_reason=None,
+        job_id="4711",
+        num_rounds=2,
+        rounds=(),
+        server_dir=server,
+        server_log=server / "log.txt",
+        site_dirs={site: folder / site for site in sites},
+        site_logs={site: folder / site / "log.txt" for site in sites},
+    )
+
+
+def _names(paths: list[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_logs_metrics_user_files_and_models_stand_where_users_look(tmp_path: Path) -> None:
+    """J7, J8: client_n.log counts the sites in their order."""
+    job_dir = tmp_path / "jobs" / "x"
+    paths = collect_results(_outcome(tmp_path / "run", ["zoe", "adam"]), job_dir)
+    assert _names(paths, job_dir) == [
+        "files_out/adam/round_0/deep/note.txt",
+        "files_out/client_1.log",
+        "files_out/client_2.log",
+        "files_out/fl_round_complete.json",
+        "files_out/metrics.json",
+        "files_out/server.log",
+        "files_out/zoe/round_0/deep/note.txt",
+        "model_out/global_model.pt",
+    ]
+    assert (job_dir / "files_out/client_1.log").read_text() == "zoe's log"
+
+
+def test_what_an_earlier_run_left_is_gone(tmp_path: Path) -> None:
+    """J8."""
+    outcome = _outcome(tmp_path / "run", ["a"])
+    job_dir = tmp_path / "x"
+    collect_results(outcome, job_dir)
+    (outcome.server_dir / "model_out" / "global_model.pt").unlink()
+    assert "model_out/global_model.pt" not in _names(collect_results(outcome, job_dir), job_dir)
+    assert list((job_dir / "model_out").iterdir()) == []
+
+
+def test_a_link_left_by_user_code_is_not_followed(tmp_path: Path) -> None:
+    """J8: a result is what the site wrote, not what it points at."""
+    outcome = _outcome(tmp_path / "run", ["a"])
+    (tmp_path / "secret").write_text("key")
+    (outcome.site_dirs["a"] / "out" / "round_0" / "link").symlink_to(tmp_path / "secret")
+    paths = collect_results(outcome, tmp_path / "x")
+    assert not [path for path in paths if path.name == "link"]
+
+
+def test_what_a_failed_run_did_not_write_is_left_out(tmp_path: Path) -> None:
+    """J5: logs stay, the rest is absent."""
+    outcome = _outcome(tmp_path / "run", ["a"])
+    for path in (outcome.server_dir / "files_out" / "metrics.json", outcome.site_logs["a"]):
+        path.unlink()
+    names = _names(collect_results(outcome, tmp_path / "x"), tmp_path / "x")
+    assert "files_out/server.log" in names
+    assert not {"files_out/metrics.json", "files_out/client_1.log"} & set(names)
+
+
+def test_a_downloaded_job_gives_the_servers_side(tmp_path: Path) -> None:
+    """J7, N4: as `nvflare job download` lays it out."""
+    _server_run(tmp_path / "4711" / "workspace")
+    (tmp_path / "4711" / "job" / "app").mkdir(parents=True)
+    outcome = downloaded_outcome(tmp_path / "4711")
+    assert (outcome.state, outcome.job_id, outcome.num_rounds) == (JobState.FINISHED, "4711", 2)
+    names = _names(collect_results(outcome, tmp_path / "x"), tmp_path / "x")
+    assert names == [
+        "files_out/fl_round_complete.json",
+        "files_out/metrics.json",
+        "files_out/server.log",
+        "model_out/global_model.pt",
+    ]
+
+
+def test_a_downloaded_job_that_never_said_how_it_ended_has_failed(tmp_path: Path) -> None:
+    """J4: its server was killed in a round."""
+    _server_run(tmp_path / "4711" / "workspace", state="RUNNING")
+    assert downloaded_outcome(tmp_path).state is JobState.FAILED
+
+
+def test_a_folder_without_a_summary_is_refused(tmp_path: Path) -> None:
+    """J1."""
+    with pytest.raises(JobError, match=r"no files_out/fl_round_complete\.json below it"):
+        downloaded_outcome(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"state": "DONE"}, {"schema": "rt_flare.round_summary/9"}, {"num_rounds": "two"}])
+def test_a_summary_that_breaks_its_form_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    """J1: an unknown state is an error, never PENDING."""
+    _server_run(tmp_path / "4711", **changes)
+    with pytest.raises(JobError, match="expected a round summary"):
+        downloaded_outcome(tmp_path)
