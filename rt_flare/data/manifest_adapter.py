@@ -51,11 +51,11 @@ class ManifestImageAdapter(DatasetAdapter):
         Raises:
             MissingManifestError: there is no manifest.
             ManifestError: the manifest breaks its format.
-            DataError: a label does not fit ``num_classes``, or ``multi_label`` is False and an entry has not exactly
-                one label.
+            DataError: the manifest leads out of ``data_root``, a label does not fit ``num_classes``, or ``multi_label``
+                is False and an entry has not exactly one label.
             ConfigError: ``env`` lacks a value, or has a wrong one.
         """
-        manifest = data_root / manifest_file
+        manifest = _manifest_inside(data_root, manifest_file)
         img_size = _env_int(env, "img_size", 1)
         num_classes = _env_int(env, "num_classes", 0)
         entries = load_manifest(manifest)
@@ -82,7 +82,7 @@ class ManifestImageAdapter(DatasetAdapter):
         Raises:
             MissingManifestError: there is no manifest.
         """
-        return count_entries(data_root / manifest_file)
+        return count_entries(_manifest_inside(data_root, manifest_file))
 
 
 class ManifestImageDataset(Dataset[tuple[Any, ...]]):
@@ -163,6 +163,12 @@ def _check_labels(entries: Sequence[ManifestEntry], manifest: Path, num_classes:
                 f"{place}: found label {max(entry.y)}, expected 0 to {num_classes - 1}. Set num_classes to at least "
                 f"{max(entry.y) + 1}, or to 0 to infer it."
             )
+
+
+def _manifest_inside(data_root: Path, manifest_file: str) -> Path:
+    manifest = (data_root / manifest_file).absolute()
+    resolve_uri(str(manifest), data_root)  # A shard must not name a file of the site as its manifest, by a link.
+    return manifest
 
 
 def _env_int(env: Mapping[str, Any], key: str, minimum: int) -> int:
