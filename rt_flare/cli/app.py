@@ -109,8 +109,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         code = app(args=arguments, prog_name="rt-flare", standalone_mode=False)
-    except KeyboardInterrupt:
-        code = _report(arguments, ExitCode.INTERRUPTED, "interrupted", "interrupted: every process was ended")
+        if code == ExitCode.INTERRUPTED:  # Typer's answer to Ctrl-C, with which it passes on what was interrupted
+            _report(arguments, ExitCode.INTERRUPTED, "interrupted", "interrupted; every process of the run has ended")
     except _COMMAND_LINE_ERROR as error:
         message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         hint = "; see rt-flare --help" if isinstance(error, _USAGE_ERROR) else ""

@@ -44,11 +44,11 @@ def outcome_document(
 
 
 def error_document(command: str, code: ExitCode, kind: str, message: str) -> dict[str, Any]:
-    """What kept a command from running anything."""
+    """What kept a command from coming to a result."""
     return {
         "schema": _SCHEMA,
         "command": command,
-        "state": None,
+        "state": "CANCELLED" if code is ExitCode.INTERRUPTED else None,
         "exit_code": int(code),
         "error": {"kind": kind, "message": message},
         "stop_reason": None,

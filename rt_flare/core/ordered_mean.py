@@ -11,6 +11,7 @@ import torch
 
 from rt_flare.core.state_dict import StateDict
 from rt_flare.core.weighted_mean import WeightedMean
+from rt_flare.errors import UpdateError
 
 __all__ = ["OrderedMean"]
 
@@ -45,10 +46,10 @@ class OrderedMean(WeightedMean):
         """Add one site's checked update in its turn. ``state`` is kept, unchanged, until then.
 
         Raises:
-            ValueError: ``site`` is not expected, or has answered before.
+            UpdateError: ``site`` is not expected, or has answered or been skipped before (reason ``not_awaited``).
         """
         if site not in self._ranks or site in self._settled:
-            raise ValueError(f"{site} is not among the sites whose update is awaited")
+            raise UpdateError("not_awaited", f"{site} is not among the sites whose update is awaited")
         if self._due[0] == site:
             super().add(site, state, num_samples)
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rt_flare.core.durable_io import write_atomic
 from rt_flare.errors import JobError
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
+from rt_flare.jobs.root_cause import find_root_cause
 
 __all__ = ["collect_results", "downloaded_outcome"]
 
@@ -52,10 +53,13 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
         raise JobError(f"{folder}: no {SUMMARY_FILE} below it, expected what `nvflare job download` wrote for a job")
     summary = read_summary(runs[0])
     assert summary is not None
-    state = JobState(summary.state)
+    state = JobState(summary.state) if JobState(summary.state).is_final else JobState.FAILED
+    error = summary.error
+    if state is JobState.FAILED and error is None:
+        error = find_root_cause(runs[0] / "log.txt", {})
     return RunOutcome(
-        state=state if state.is_final else JobState.FAILED,
-        error=summary.error,
+        state=state,
+        error=error,
         stop_reason=summary.stop_reason,
         job_id=summary.job_id,
         num_rounds=summary.num_rounds,

@@ -246,3 +246,11 @@ def test_accept_never_raises(weights: Any, num_samples: Any, header: Any) -> Non
     reply["DXO"]["data"] = weights
     reply.set_header("rt_failure", header)
     assert round_.accept("site-1", reply) is False
+
+
+def test_a_site_that_was_refused_cannot_try_again_in_the_same_round() -> None:
+    """X3: in deterministic mode its turn is over; the second try is refused, not an exception."""
+    round_ = Round(model(0.0), deterministic=True)
+    assert not round_.accept("site-1", reply_of(model(1.0), 0))
+    assert not round_.accept("site-1", reply_of(model(1.0), 1))
+    assert round_.reasons == ["samples_zero", "not_awaited"]

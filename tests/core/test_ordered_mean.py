@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rt_flare.core.ordered_mean import OrderedMean
 from rt_flare.core.state_dict import StateDict
 from rt_flare.core.weighted_mean import WeightedMean
-from rt_flare.errors import NoAcceptedUpdateError
+from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
 SITES = [f"site-{number}" for number in range(1, 8)]
 COUNTS = dict(zip(SITES, (3, 1000, 7, 1, 12, 999, 64), strict=True))
@@ -94,7 +94,7 @@ def test_early_updates_beyond_the_limit_go_to_disk_and_come_back(tmp_path: Path)
 
 def test_a_site_that_was_not_asked_is_refused() -> None:
     """X2"""
-    with pytest.raises(ValueError, match="intruder is not among the sites"):
+    with pytest.raises(UpdateError, match="intruder is not among the sites"):
         OrderedMean(SITES).add("intruder", update(SITES[0]), 1)
 
 
@@ -106,7 +106,7 @@ def test_a_second_answer_is_refused(answered: str) -> None:
         mean.add(SITES[3], update(SITES[3]), 1)
     else:
         mean.skip(SITES[3])
-    with pytest.raises(ValueError, match="site-4 is not among the sites"):
+    with pytest.raises(UpdateError, match="site-4 is not among the sites"):
         mean.add(SITES[3], update(SITES[3]), 1)
 
 

@@ -120,9 +120,13 @@ def test_a_downloaded_job_gives_the_servers_side(tmp_path: Path) -> None:
 
 
 def test_a_downloaded_job_that_never_said_how_it_ended_has_failed(tmp_path: Path) -> None:
-    """J4: its server was killed in a round."""
-    _server_run(tmp_path / "4711" / "workspace", state="RUNNING")
-    assert downloaded_outcome(tmp_path).state is JobState.FAILED
+    """J4, J5: its server was killed in a round; its log may tell why."""
+    run = _server_run(tmp_path / "4711" / "workspace", state="RUNNING")
+    (run / "log.txt").write_text("2025-01-01 10:00:01,000 - Cell - ERROR - no space left\n")
+    outcome = downloaded_outcome(tmp_path)
+    assert outcome.state is JobState.FAILED
+    assert outcome.error is not None
+    assert outcome.error.message == "no space left"
 
 
 def test_a_folder_without_a_summary_is_refused(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def test_training_beyond_its_deadline_is_ended_and_reported(ledger: Ledger) -> N
     failure = _failure(ledger, 3, "site-3")
     assert failure.kind == "worker_timeout"
     assert "15 s" in failure.message
+    assert failure.file == "model_def.py"
+    assert "time.sleep(120)" in MODEL_DEF.splitlines()[(failure.line or 0) - 1]
     assert 15 <= (_contribution(ledger, 3, "site-3").seconds or 0) < 60
 
 
