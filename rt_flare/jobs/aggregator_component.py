@@ -21,6 +21,8 @@ _COMPONENT_ID = "aggregator"
 def use_aggregator(job: JobTemplate, name: str, args: Mapping[str, Any] | None, *, deterministic: bool) -> JobTemplate:
     """Return ``job`` with the aggregator that is registered as ``name``, made with ``args``.
 
+    The template's own arguments stay where this aggregator has them too and ``args`` does not set them.
+
     Args:
         job: a template with a component of the id ``aggregator``.
         name: name of an installed aggregator.
@@ -33,11 +35,9 @@ def use_aggregator(job: JobTemplate, name: str, args: Mapping[str, Any] | None, 
     """
     catalog = load_catalog()
     aggregator = catalog.component(name, kind="aggregator")
-    values = dict(config_object(args, "aggregator_args") or {})
+    values = config_object(args, "aggregator_args") or {}
     options = inspect.signature(aggregator).parameters
-    if "deterministic" in options:
-        values.setdefault("deterministic", deterministic)
-    elif deterministic and not getattr(aggregator, "order_independent", False):
+    if deterministic and "deterministic" not in options and not getattr(aggregator, "order_independent", False):
         raise ConfigError(f"aggregator {name!r} does not promise the same bytes for any order: set deterministic=False")
     try:
         aggregator(**values)  # Wrong options are refused here, not on the server.
@@ -47,6 +47,8 @@ def use_aggregator(job: JobTemplate, name: str, args: Mapping[str, Any] | None, 
     server = copy.deepcopy(job.server)
     for component in server.get("components", []):
         if component.get("id") == _COMPONENT_ID:
-            component["path"], component["args"] = catalog.components[name].entry.nvflare_path, values
+            # The template's variables for arguments that both aggregators have stay in force.
+            kept = {option: value for option, value in component.get("args", {}).items() if option in options}
+            component["path"], component["args"] = catalog.components[name].entry.nvflare_path, kept | values
             return dataclasses.replace(job, server=server)
     raise ConfigError(f"{job.name}/config_fed_server.conf: found no component with id {_COMPONENT_ID!r} to replace")
