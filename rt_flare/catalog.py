@@ -75,14 +75,21 @@ class Catalog:
     plugins: tuple[InstalledPlugin, ...]
     problems: tuple[PluginProblem, ...]
 
+    def find_adapter(self, name: str) -> Registered[AdapterEntry]:
+        """Return where the dataset adapter ``name`` is, without importing it.
+
+        Raises:
+            ConfigError: no adapter has that name; the message suggests, lists, and says what to install.
+        """
+        return self._find(self.adapters, name, AdapterEntry.noun)
+
     def adapter(self, name: str) -> type[DatasetAdapter]:
         """Import the dataset adapter ``name``.
 
         Raises:
             ConfigError: no adapter has that name, or it cannot be imported, or is not an adapter of that name.
         """
-        found = self._find(self.adapters, name, AdapterEntry.noun)
-        place, adapter = _import(name, found)
+        place, adapter = _import(name, self.find_adapter(name))
         _check_base(place, adapter, "rt_flare.data.adapter:DatasetAdapter")
         if (found_name := getattr(adapter, "name", None)) != name:
             raise ConfigError(f"{place}: the class has the name {found_name!r}, expected {name!r}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
 from rt_flare.data.site_shard import find_shards
@@ -74,12 +75,14 @@ def render_job(
         ``out``.
 
     Raises:
-        ConfigError: a value that cannot work or would not arrive unchanged.
+        ConfigError: a value that cannot work or would not arrive unchanged, or an adapter, aggregator or template that
+            is not installed here.
         JobError: ``model_def`` or a file beside it cannot be used, the number of shards is not that of the sites, or
             ``out`` holds something else than a job.
         ShardError: ``shards_dir`` is on this machine and its shards are not numbered from 1 without a gap.
     """
     check_sites(sites)
+    load_catalog().find_adapter(adapter)
     _warn(federation, len(sites))
     site_shards = _assign_shards(sites, shards_dir)
     model = {"MODEL_PATH": config_text(model_path, "model_path"), "MODEL_ARGS": config_object(model_args, "model_args")}

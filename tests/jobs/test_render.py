@@ -253,6 +253,7 @@ def test_the_usual_choices_warn_of_nothing(tmp_path: Path) -> None:
         ({"model_args": {"config_type": "dict"}}, ConfigError, r"model_args\.config_type"),
         ({"data_dir": "/data/{site}"}, ConfigError, "data_dir: found"),
         ({"template": "rt_nothing"}, ConfigError, "job template .rt_nothing. is not installed"),
+        ({"adapter": "manifst"}, ConfigError, "dataset adapter 'manifst' is not installed. Did you mean 'manifest'"),
         ({"client_variables": {"BATCHSIZE": 3}}, ConfigError, "did you mean 'BATCH_SIZE'"),
         ({"model_def": Path("/nowhere/model_def.py")}, JobError, "no such file"),
         ({"extra_files": [Path("/nowhere/words.txt")]}, JobError, "no such file"),
