@@ -48,7 +48,7 @@ class InstalledPlugin:
 
     Attributes:
         distribution: the installed package that brought it.
-        version: that package's version.
+        version: that package's version; empty where its metadata lack it.
         entry_point: name of the entry point.
         entries: what it registers: hook to name to entry; empty when it could not be loaded.
     """
@@ -69,14 +69,14 @@ def load_plugins(
     problems: list[PluginProblem] = []
     for point in sorted(entry_points, key=lambda point: (_distribution(point), point.name)):
         distribution = _distribution(point)
-        version = "" if point.dist is None else point.dist.version
+        version: str | None = None if point.dist is None else point.dist.version
         try:
             entries = _register(registry, point)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
             entries = {}
             text = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
             problems.append(PluginProblem(distribution, point.name, text))
-        plugins.append(InstalledPlugin(distribution, version, point.name, MappingProxyType(entries)))
+        plugins.append(InstalledPlugin(distribution, version or "", point.name, MappingProxyType(entries)))
     return plugins, problems
 
 
@@ -151,4 +151,6 @@ def _entries_of(registry: pluggy.PluginManager, plugin: Any, hook: str) -> Mappi
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:
-    return "an unknown distribution" if point.dist is None else point.dist.name
+    # Damaged metadata may lack the name.
+    name: str | None = None if point.dist is None else point.dist.name
+    return name or "an unknown distribution"

@@ -194,6 +194,16 @@ def test_a_broken_plugin_is_named_and_the_rest_work(install: Install, source: st
     assert {"first", "last"} <= set(catalog.adapters)
 
 
+def test_damaged_metadata_of_one_package_do_not_stop_the_others(install: Install, tmp_path: Path) -> None:
+    """P2: a package without a name."""
+    install("nameless", "raise RuntimeError('boom')")
+    (tmp_path / "nameless-1.0.dist-info" / "METADATA").unlink()
+    install("sound", registers("rows"))
+    catalog = installed()
+    assert only_problem(catalog) == ("an unknown distribution", "RuntimeError: boom")
+    assert "rows" in catalog.adapters
+
+
 def test_a_hook_of_a_later_rt_flare_can_be_optional(install: Install) -> None:
     """P2: pluggy's own mark for a plugin that serves several versions."""
     source = registers("rows") + returns("rt_flare_reports", {}).replace("@hookimpl", "@hookimpl(optionalhook=True)")
