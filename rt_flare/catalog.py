@@ -32,16 +32,17 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "rt_flare"
 
-PUBLISHED: Mapping[str, str] = MappingProxyType(
+PUBLISHED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "coordinate_median": "rt-flare-robust",
-        "imagefolder": "rt-flare-imagefolder",
-        "jsonl": "rt-flare-jsonl",
-        "tabular": "rt-flare-tabular",
-        "trimmed_mean": "rt-flare-robust",
+        "dataset adapter": {
+            "imagefolder": "rt-flare-imagefolder",
+            "jsonl": "rt-flare-jsonl",
+            "tabular": "rt-flare-tabular",
+        },
+        "aggregator component": {"coordinate_median": "rt-flare-robust", "trimmed_mean": "rt-flare-robust"},
     }
 )
-"""What this project publishes in packages of its own: name to distribution, for the hint when one is missing."""
+"""What this project publishes in packages of its own, by kind: name to distribution, for the hint of a missing one."""
 
 _E = TypeVar("_E", bound=Entry)
 _TEMPLATE_FILES = ("config_fed_server.conf", "config_fed_client.conf", "meta.conf", "info.conf", "info.md")
@@ -165,13 +166,15 @@ class Catalog:
     def _find(self, registered: Mapping[str, Registered[_E]], name: str, noun: str) -> Registered[_E]:
         if name in registered:
             return registered[name]
+        published = PUBLISHED.get(noun, {})
         parts = [f"{noun} {name!r} is not installed."]
-        if close := difflib.get_close_matches(name, registered, n=3):
+        close = difflib.get_close_matches(name, {**registered, **published}, n=3)
+        if close and name not in published:
             parts.append(f"Did you mean {' or '.join(repr(match) for match in close)}?")
         parts.append(f"Installed: {', '.join(sorted(registered)) or 'none'}.")
-        package = PUBLISHED.get(name)
-        parts.append(f"Install it: pip install {package}," if package else "Install the plugin that brings it,")
-        parts.append("on this machine and on every site.")
+        packages = [published[match] for match in close if match in published and match not in registered]
+        hint = f"Install it: pip install {packages[0]}," if packages else "Install the plugin that brings it,"
+        parts.append(f"{hint} on this machine and on every site.")
         if self.problems:
             listed = "; ".join(f"{p.plugin} of {p.distribution}: {p.message}" for p in self.problems)
             parts.append(f"These plugins could not be used: {listed}")
