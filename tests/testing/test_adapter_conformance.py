@@ -252,6 +252,7 @@ def check(
     method(**{name: fixtures[name] for name in inspect.signature(method).parameters})
 
 
+@pytest.mark.filterwarnings("ignore:Got pickle error:UserWarning")
 @pytest.mark.parametrize(("rule", "name"), BROKEN)
 def test_the_rule_catches_an_adapter_that_breaks_it(
     adapters: Mapping[str, type[DatasetAdapter]],
@@ -262,9 +263,9 @@ def test_the_rule_catches_an_adapter_that_breaks_it(
 ) -> None:
     """P3: a suite that passes everything checks nothing."""
     uses_manifest = rule == "test_a_wrong_manifest_is_refused"
-    with pytest.raises((AssertionError, pytest.fail.Exception, Exception)) as caught:
+    # pytest.fail is no Exception; what an adapter or a DataLoader raises fails a test as well.
+    with pytest.raises((Exception, pytest.fail.Exception)):
         check(rule, adapters[name](), tmp_path, tmp_path_factory, uses_manifest=uses_manifest)
-    assert caught.type is not pytest.skip.Exception
 
 
 RULES = sorted(name for name in vars(DatasetAdapterConformance) if name.startswith("test_"))
