@@ -82,7 +82,7 @@ class ManifestImageAdapter(DatasetAdapter):
         Raises:
             MissingManifestError: there is no manifest.
         """
-        return count_entries(_manifest_inside(data_root, manifest_file))
+        return count_entries(data_root / manifest_file)
 
 
 class ManifestImageDataset(Dataset[tuple[Any, ...]]):
@@ -165,14 +165,14 @@ def _check_labels(entries: Sequence[ManifestEntry], manifest: Path, num_classes:
             )
 
 
-def _manifest_inside(data_root: Path, manifest_file: str) -> Path:
-    manifest = (data_root / manifest_file).absolute()
-    resolve_uri(str(manifest), data_root)  # A shard must not name a file of the site as its manifest, by a link.
-    return manifest
-
-
 def _env_int(env: Mapping[str, Any], key: str, minimum: int) -> int:
     value = env.get(key)
     if type(value) is not int or value < minimum:
         raise ConfigError(f"env[{key!r}]: found {value!r}, expected an integer from {minimum}")
     return value
+
+
+def _manifest_inside(data_root: Path, manifest_file: str) -> Path:
+    manifest = (data_root / manifest_file).absolute()
+    resolve_uri(str(manifest), data_root)  # A shard must not name a file of the site as its manifest, by a link.
+    return manifest
