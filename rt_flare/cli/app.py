@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 import warnings
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -14,7 +13,9 @@ from typing import Annotated
 
 import typer
 
+from rt_flare.cli import plugins
 from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.errors import ConfigError, JobError, RtFlareError
 
@@ -25,13 +26,6 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class Format(StrEnum):
-    """What a command prints."""
-
-    TXT = "txt"
-    JSON = "json"
-
-
 app = typer.Typer(
     name="rt-flare",
     help="Federated training of PyTorch models with NVIDIA FLARE.",
@@ -40,9 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_FormatOption = Annotated[
-    Format, typer.Option("--format", help="txt: for people. json: one JSON document on stdout, nothing else.")
-]
+app.add_typer(plugins.app)
 
 
 @app.callback()
@@ -63,7 +55,7 @@ def quickstart(
     model_def: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Module to train instead of the quickstart's own.")
     ] = None,
-    output: _FormatOption = Format.TXT,
+    output: FormatOption = Format.TXT,
 ) -> int:
     """Train on scanned digits at several sites, in NVFlare's simulator on this machine."""
     from rt_flare.cli.quickstart_command import quickstart_command
@@ -83,7 +75,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the results. Default: ./JOB_FOLDER's name + '-run'.")
     ] = None,
-    output: _FormatOption = Format.TXT,
+    output: FormatOption = Format.TXT,
 ) -> int:
     """Run a job folder in NVFlare's simulator on this machine and collect its results.
 

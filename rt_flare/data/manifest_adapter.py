@@ -51,11 +51,11 @@ class ManifestImageAdapter(DatasetAdapter):
         Raises:
             MissingManifestError: there is no manifest.
             ManifestError: the manifest breaks its format.
-            DataError: a label does not fit ``num_classes``, or ``multi_label`` is False and an entry has not exactly
-                one label.
+            DataError: the manifest leads out of ``data_root``, a label does not fit ``num_classes``, or ``multi_label``
+                is False and an entry has not exactly one label.
             ConfigError: ``env`` lacks a value, or has a wrong one.
         """
-        manifest = data_root / manifest_file
+        manifest = _manifest_inside(data_root, manifest_file)
         img_size = _env_int(env, "img_size", 1)
         num_classes = _env_int(env, "num_classes", 0)
         entries = load_manifest(manifest)
@@ -170,3 +170,9 @@ def _env_int(env: Mapping[str, Any], key: str, minimum: int) -> int:
     if type(value) is not int or value < minimum:
         raise ConfigError(f"env[{key!r}]: found {value!r}, expected an integer from {minimum}")
     return value
+
+
+def _manifest_inside(data_root: Path, manifest_file: str) -> Path:
+    manifest = (data_root / manifest_file).absolute()
+    resolve_uri(str(manifest), data_root)  # A shard must not name a file of the site as its manifest, by a link.
+    return manifest
