@@ -24,6 +24,7 @@ from rt_flare.core.payload import RESERVED_ENV
 from rt_flare.core.state_dict import to_plain
 from rt_flare.core.task_runner import SiteTask, TaskOutcome, UserCodeConfig
 from rt_flare.core.training_worker import InProcessWorker, TaskAbortedError, TaskFailedError, TrainingWorker, Worker
+from rt_flare.data.ranged_download import DownloadAbortedError
 from rt_flare.errors import ConfigError
 
 __all__ = ["PayloadExecutor"]
@@ -48,8 +49,10 @@ class PayloadExecutor(Executor):
             they reach user code as ``payload["env"]``.
         data_dir: folder that the site's shard is unpacked in, as ``{data_dir}/{shard index}``.
         shards_dir: folder with the shard ZIPs; "" when the data is at the site already.
+        shards_from_server: ask the job's `ShardUrlService` for a signed URL of this site's shard.
         site_shards: 1-based shard index of each site.
         data_root: folder with the site's data, used as it is; "" takes the shard.
+        cache_max_bytes: disk space of all shards below ``data_dir`` together; 0 sets no limit.
         isolation: ``process``, or ``none`` to run user code in this process (for debuggers).
         train_timeout_seconds: deadline of one task; 0 takes the one that the server sends along.
         worker_memory_limit_bytes: address space that user code may add to the worker process; 0 sets no limit.
@@ -76,8 +79,10 @@ class PayloadExecutor(Executor):
         extra: dict[str, Any] | None = None,
         data_dir: str = "/var/tmp/nvflare/data",  # noqa: S108 - the documented place; shards are verified there
         shards_dir: str = "",
+        shards_from_server: bool = False,
         site_shards: dict[str, int] | None = None,
         data_root: str = "",
+        cache_max_bytes: int = 0,
         isolation: str = "process",
         train_timeout_seconds: int = 0,
         worker_memory_limit_bytes: int = 0,
@@ -99,8 +104,10 @@ class PayloadExecutor(Executor):
         self.extra = extra
         self.data_dir = data_dir
         self.shards_dir = shards_dir
+        self.shards_from_server = shards_from_server
         self.site_shards = site_shards
         self.data_root = data_root
+        self.cache_max_bytes = cache_max_bytes
         self.isolation = isolation
         self.train_timeout_seconds = train_timeout_seconds
         self.worker_memory_limit_bytes = worker_memory_limit_bytes
@@ -118,9 +125,11 @@ class PayloadExecutor(Executor):
             worker = self._started_worker(fl_ctx)
             if isinstance(worker, TrainingWorker):
                 worker.start()
-        elif event_type in (EventType.END_RUN, EventType.SWAP_OUT) and self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        elif event_type in (EventType.END_RUN, EventType.SWAP_OUT):
+            if self._worker is not None:
+                self._worker.close()
+                self._worker = None
+            self._data.close()
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Run one task of NVFlare; errors become replies that carry the cause."""
@@ -130,7 +139,7 @@ class PayloadExecutor(Executor):
             if task_name not in (AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION):
                 raise ConfigError(f"no such task: {task_name!r}; PayloadExecutor serves train and validate")
             return self._execute(task_name, shareable, round_number, fl_ctx, abort_signal)
-        except TaskAbortedError:
+        except (TaskAbortedError, DownloadAbortedError):
             return make_reply(ReturnCode.TASK_ABORTED)
         except TaskFailedError as error:
             failure = error.failure
@@ -142,7 +151,7 @@ class PayloadExecutor(Executor):
     def _execute(
         self, task_name: str, shareable: Shareable, round_number: int, fl_ctx: FLContext, abort_signal: Signal
     ) -> Shareable:
-        dataset, warnings = self._data.prepare(fl_ctx), []
+        dataset, warnings = self._data.prepare(fl_ctx, lambda: bool(abort_signal.triggered)), []
         task = SiteTask(
             kind=task_name,
             dataset=dataset,

@@ -7,7 +7,7 @@ from pathlib import Path
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 
-__all__ = ["code_dir", "run_dir"]
+__all__ = ["code_dir", "local_dir", "run_dir"]
 
 
 def run_dir(fl_ctx: FLContext) -> Path:
@@ -19,6 +19,11 @@ def code_dir(fl_ctx: FLContext) -> Path | None:
     """The folder of the job's custom code at this site; None when the job carries none."""
     folder = Path(_workspace(fl_ctx).get_app_custom_dir(fl_ctx.get_job_id())).resolve()
     return folder if folder.is_dir() else None
+
+
+def local_dir(fl_ctx: FLContext) -> Path:
+    """The site's folder for its administrator's own settings, which no job writes to."""
+    return Path(_workspace(fl_ctx).get_site_config_dir()).resolve()
 
 
 def _workspace(fl_ctx: FLContext) -> Workspace:

@@ -6,7 +6,7 @@ import shutil
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from rt_flare.core.durable_io import write_atomic
 from rt_flare.data.archive_names import check_names
 from rt_flare.data.manifest import MANIFEST_NAME, ManifestEntry, manifest_lines
 from rt_flare.data.site_shard import shard_name
+from rt_flare.data.uris import is_remote
 from rt_flare.errors import ShardError
 
 __all__ = ["ShardSample", "build_shards"]
@@ -32,24 +33,37 @@ class ShardSample:
 
     Attributes:
         id: name of the sample, unique in its shard.
-        source: the file to pack, or its bytes.
-        name: path of the file inside the ZIP, with ``/`` between folders.
+        source: the file to pack, or its bytes; or an ``https://`` URL, which the sites fetch themselves.
+        name: path of the file inside the ZIP, with ``/`` between folders; "" for a URL.
         y: label indices.
         meta: goes into the manifest; JSON types only.
     """
 
     id: str
-    source: Path | bytes
+    source: Path | bytes | str
     name: str
     y: tuple[int, ...]
     meta: dict[str, Any] | None = None
 
 
-def build_shards(samples: Sequence[ShardSample], parts: Sequence[Sequence[int]], out_dir: Path) -> list[Path]:
+def build_shards(
+    samples: Sequence[ShardSample],
+    parts: Sequence[Sequence[int]],
+    out_dir: Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
     """Write one ZIP per part into ``out_dir``: ``shard_0001.zip`` holds the samples at the indices ``parts[0]``.
 
     Each ZIP has the manifest at its root and is written atomically. Dates, attributes and order are fixed, so that a
-    rebuild with the same zlib gives identical bytes; already compressed formats are stored as they are.
+    rebuild with the same zlib gives identical bytes; already compressed formats are stored as they are. A file that
+    several samples name is packed once per shard.
+
+    Args:
+        samples: what to pack.
+        parts: indices into ``samples``, one list per shard.
+        out_dir: folder for the shards; made if missing.
+        on_progress: called with files packed and files in all.
 
     Returns:
         The paths of the shards, in the order of ``parts``.
@@ -66,8 +80,17 @@ def build_shards(samples: Sequence[ShardSample], parts: Sequence[Sequence[int]],
         raise ShardError(
             f"{stale[0]}: not one of the {len(parts)} shards to write. Delete it or choose another folder."
         )
+    total = sum(len(part) for part in parts)
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, total)
+
     for path, part in zip(paths, parts, strict=True):
-        _write_shard(path, [samples[index] for index in part])
+        _write_shard(path, [samples[index] for index in part], count)
     return paths
 
 
@@ -85,20 +108,35 @@ def _check_parts(parts: Sequence[Sequence[int]], num_samples: int) -> None:
                 raise ShardError(f"part {number}: the index {index} stands in the parts {counts[index]} times")
 
 
-def _write_shard(path: Path, samples: Sequence[ShardSample]) -> None:
-    check_names([MANIFEST_NAME, *(sample.name for sample in samples)], str(path))
-    entries = [ManifestEntry(s.id, f"file://{quote(s.name)}", s.y, s.meta) for s in samples]
+def _write_shard(path: Path, samples: Sequence[ShardSample], count: Callable[[], None]) -> None:
+    files: dict[str, ShardSample] = {}
+    names = [MANIFEST_NAME]
+    for sample in samples:
+        if isinstance(sample.source, str):
+            if not is_remote(sample.source):
+                raise ShardError(f"{path}: sample {sample.id!r}: found the URL {sample.source!r}, expected https://")
+        elif sample.name not in files or files[sample.name].source != sample.source:
+            names.append(sample.name)
+            files[sample.name] = sample
+    check_names(names, str(path))
+    entries = [ManifestEntry(s.id, _uri(s), s.y, s.meta) for s in samples]
     manifest = b"".join(manifest_lines(entries, path / MANIFEST_NAME))
 
     def write(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             _add(archive, MANIFEST_NAME, manifest)
-            for sample in sorted(samples, key=lambda sample: sample.name):
+            for name, sample in sorted(files.items()):
                 if isinstance(sample.source, Path) and not sample.source.is_file():
                     raise ShardError(f"{path}: sample {sample.id!r}: no such file: {sample.source}")
-                _add(archive, sample.name, sample.source)
+                assert not isinstance(sample.source, str)
+                _add(archive, name, sample.source)
+                count()
 
     write_atomic(path, write)
+
+
+def _uri(sample: ShardSample) -> str:
+    return sample.source if isinstance(sample.source, str) else f"file://{quote(sample.name)}"
 
 
 def _add(archive: zipfile.ZipFile, name: str, source: Path | bytes) -> None:

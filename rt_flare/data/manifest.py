@@ -16,12 +16,20 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rt_flare.core.durable_io import write_atomic
-from rt_flare.data.manifest_line import MAX_LABEL, MAX_LINE_BYTES, ManifestEntry, ManifestProblem, parse_line
+from rt_flare.data.manifest_line import (
+    MAX_LABEL,
+    MAX_LINE_BYTES,
+    ManifestEntry,
+    ManifestProblem,
+    parse_line,
+    repeated_id,
+)
+from rt_flare.data.manifest_scan import ManifestScan
 from rt_flare.errors import ManifestError
 
 __all__ = [
@@ -30,15 +38,17 @@ __all__ = [
     "MAX_LINE_BYTES",
     "ManifestEntry",
     "MissingManifestError",
+    "check_manifest",
     "count_entries",
+    "describe_problems",
     "iter_manifest",
     "load_manifest",
     "manifest_lines",
+    "scan_manifest",
     "write_manifest",
 ]
 
 MANIFEST_NAME = "manifest.ndjson"
-_BOM = b"\xef\xbb\xbf"
 _FIX = "Correct the manifest and build the shard again."
 
 
@@ -49,15 +59,15 @@ class MissingManifestError(ManifestError, FileNotFoundError):
 
 
 def iter_manifest(path: Path) -> Iterator[ManifestEntry]:
-    """Read the manifest ``path`` entry by entry; only the ids stay in memory.
+    """Read the manifest ``path`` entry by entry, in 16 bytes per entry.
 
     Raises:
-        ManifestError: at the first problem.
+        ManifestError: at the first problem; an id that comes twice is one at the end.
         MissingManifestError: there is no such file.
     """
-    for item in _read(path):
+    for item in scan_manifest(path):
         if isinstance(item, ManifestProblem):
-            raise ManifestError(_report(path, [item], 1))
+            raise ManifestError(describe_problems(path, [item], 1))
         yield item
 
 
@@ -70,18 +80,42 @@ def load_manifest(path: Path, max_problems: int = 20) -> list[ManifestEntry]:
         MissingManifestError: there is no such file.
     """
     entries: list[ManifestEntry] = []
+    check_manifest(path, entries.append, max_problems)
+    return entries
+
+
+def check_manifest(
+    path: Path, take: Callable[[ManifestEntry], None], max_problems: int = 20, scan: ManifestScan | None = None
+) -> None:
+    """Hand every entry of the manifest ``path`` to ``take``; a ``scan`` of one's own tells where each line starts.
+
+    Raises:
+        ManifestError: as in `load_manifest`, at the end.
+        MissingManifestError: there is no such file.
+    """
+    scan = scan or scan_manifest(path)
     problems: list[ManifestProblem] = []
     total = 0
-    for item in _read(path):
+    for item in scan:
         if isinstance(item, ManifestEntry):
-            entries.append(item)
+            take(item)
             continue
         total += 1
-        if len(problems) < max_problems:
-            problems.append(item)
+        problems.append(item)
+        if len(problems) > 2 * max_problems:
+            problems = _first(problems, max_problems)
+    total += scan.num_more
     if total:
-        raise ManifestError(_report(path, problems, total))
-    return entries
+        raise ManifestError(describe_problems(path, _first(problems, max_problems), total))
+
+
+def scan_manifest(path: Path) -> ManifestScan:
+    """Return a pass over the manifest ``path`` that yields problems too.
+
+    Raises:
+        MissingManifestError: there is no such file; raised when the pass begins.
+    """
+    return ManifestScan(lambda: _open(path))
 
 
 def count_entries(path: Path) -> int:
@@ -122,6 +156,20 @@ def manifest_lines(entries: Iterable[ManifestEntry], path: Path) -> Iterator[byt
         raise ManifestError(f"{path}: found no entry to write, expected at least one sample. Give the shard samples.")
 
 
+def describe_problems(path: Path, problems: Sequence[ManifestProblem], total: int) -> str:
+    """Say what is wrong with the manifest ``path``: ``problems``, the first of ``total``."""
+    lines = [f"{path} breaks the manifest format in {total} {'place' if total == 1 else 'places'}:"]
+    lines += [f"  {path.name}:{p.line}: {p.field}: found {p.found}, expected {p.expected}" for p in problems]
+    if total > len(problems):
+        lines.append(f"  and {total - len(problems)} more")
+    return "\n".join([*lines, _FIX])
+
+
+def _first(problems: list[ManifestProblem], count: int) -> list[ManifestProblem]:
+    # Ids that come twice are told at the end, though their lines may be the first ones.
+    return sorted(problems, key=lambda problem: problem.line)[:count]
+
+
 def _line_of(entry: ManifestEntry, number: int, seen: dict[str, int], path: Path) -> bytes:
     document: dict[str, Any] = {"id": entry.id, "uri": entry.uri, "y": list(entry.y)}
     if entry.meta is not None:
@@ -130,13 +178,15 @@ def _line_of(entry: ManifestEntry, number: int, seen: dict[str, int], path: Path
         line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path.name}:{number}: sample {entry.id!r} has no JSON form: {error}") from error
-    problems, read = parse_line(line, number, seen)
+    problems, read = parse_line(line, number)
     if read is not None and read != entry:
         problems = [
             ManifestProblem(number, "entry", "values that change in JSON", "y a tuple, meta of JSON types only")
         ]
+    elif read is not None and (first := seen.setdefault(read.id, number)) != number:
+        problems = [repeated_id(read.id, number, first)]
     if problems:
-        raise ManifestError(_report(path, problems, len(problems)))
+        raise ManifestError(describe_problems(path, problems, len(problems)))
     return line
 
 
@@ -151,33 +201,3 @@ def _open(path: Path) -> BinaryIO:
             f"the structure of the shard ZIP: the manifest must be at the root, not in a subdirectory. Data that is "
             f"not images needs none: read payload['dataset']['data_root'] yourself, or name another dataset adapter."
         ) from None
-
-
-def _read(path: Path) -> Iterator[ManifestEntry | ManifestProblem]:
-    seen: dict[str, int] = {}
-    number = 0
-    with _open(path) as file:
-        while raw := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(raw) > MAX_LINE_BYTES:
-                yield ManifestProblem(number, "line", "an over-long line", f"at most {MAX_LINE_BYTES} bytes")
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(MAX_LINE_BYTES)
-                continue
-            if number == 1 and raw.startswith(_BOM):
-                yield ManifestProblem(1, "line", "a byte order mark", "UTF-8 without one (in Python: encoding='utf-8')")
-                raw = raw.removeprefix(_BOM)
-            problems, entry = parse_line(raw, number, seen)
-            yield from problems
-            if entry is not None:
-                yield entry
-    if number == 0:
-        yield ManifestProblem(1, "file", "an empty file", "at least one line")
-
-
-def _report(path: Path, problems: list[ManifestProblem], total: int) -> str:
-    lines = [f"{path} breaks the manifest format in {total} {'place' if total == 1 else 'places'}:"]
-    lines += [f"  {path.name}:{p.line}: {p.field}: found {p.found}, expected {p.expected}" for p in problems]
-    if total > len(problems):
-        lines.append(f"  and {total - len(problems)} more")
-    return "\n".join([*lines, _FIX])

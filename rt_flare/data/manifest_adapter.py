@@ -10,11 +10,15 @@ import torch
 from torch.utils.data import Dataset
 
 from rt_flare.data.adapter import DatasetAdapter
-from rt_flare.data.manifest import ManifestEntry, count_entries, load_manifest
-from rt_flare.data.uris import resolve_uri, shown_uri
+from rt_flare.data.manifest import ManifestEntry, count_entries
+from rt_flare.data.manifest_index import MappedManifest, indexed_count
+from rt_flare.data.remote_images import RemoteImages
+from rt_flare.data.uris import is_remote, resolve_uri, shown_uri
 from rt_flare.errors import ConfigError, DataError
 
 __all__ = ["ManifestImageAdapter", "ManifestImageDataset"]
+
+_REMOTE = RemoteImages()
 
 
 class ManifestImageAdapter(DatasetAdapter):
@@ -58,13 +62,13 @@ class ManifestImageAdapter(DatasetAdapter):
         manifest = _manifest_inside(data_root, manifest_file)
         img_size = _env_int(env, "img_size", 1)
         num_classes = _env_int(env, "num_classes", 0)
-        entries = load_manifest(manifest)
+        entries = MappedManifest.open(manifest)
         multi_label = self.multi_label
         if multi_label is None:
-            multi_label = any(len(entry.y) != 1 for entry in entries)
-        _check_labels(entries, manifest, num_classes, multi_label)
+            multi_label = not entries.labels.fewest == entries.labels.most == 1
+        _check_labels(entries, num_classes, multi_label)
         if num_classes == 0:
-            num_classes = max((label for entry in entries for label in entry.y), default=-1) + 1
+            num_classes = entries.labels.max_label + 1
         return ManifestImageDataset(
             data_root,
             manifest,
@@ -82,7 +86,9 @@ class ManifestImageAdapter(DatasetAdapter):
         Raises:
             MissingManifestError: there is no manifest.
         """
-        return count_entries(data_root / manifest_file)
+        manifest = data_root / manifest_file
+        known = indexed_count(manifest)
+        return count_entries(manifest) if known is None else known
 
 
 class ManifestImageDataset(Dataset[tuple[Any, ...]]):
@@ -131,16 +137,20 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         """Decode one sample.
 
         Raises:
-            DataError: its file is missing, lies outside the shard or is no usable image.
+            DataError: its file is missing, lies outside the shard, cannot be fetched (see `RemoteImages`) or is no
+                usable image.
         """
         entry = self.entries[index]
         try:
-            content = resolve_uri(entry.uri, self._data_root).read_bytes()
+            content = self._content(entry.uri)
             image = self._decode(content, self._channels, self._img_size)
         except (DataError, OSError) as error:
             place = f"{self._manifest}:{entry.line}: sample {entry.id!r}, uri {shown_uri(entry.uri)}"
             raise DataError(f"{place}: {error}") from error
         return (image, self._target(entry), entry.meta or {}) if self._with_meta else (image, self._target(entry))
+
+    def _content(self, uri: str) -> bytes:
+        return _REMOTE.read(uri) if is_remote(uri) else resolve_uri(uri, self._data_root).read_bytes()
 
     def _target(self, entry: ManifestEntry) -> torch.Tensor:
         if not self.multi_label:
@@ -150,19 +160,23 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         return target
 
 
-def _check_labels(entries: Sequence[ManifestEntry], manifest: Path, num_classes: int, multi_label: bool) -> None:
-    for entry in entries:
-        place = f"{manifest}:{entry.line}: sample {entry.id!r}"
-        if not multi_label and len(entry.y) != 1:
-            raise DataError(
-                f"{place}: found {len(entry.y)} labels, expected exactly 1. Correct the manifest, or set the option "
-                f"multi_label to true."
-            )
-        if num_classes and entry.y and max(entry.y) >= num_classes:
-            raise DataError(
-                f"{place}: found label {max(entry.y)}, expected 0 to {num_classes - 1}. Set num_classes to at least "
-                f"{max(entry.y) + 1}, or to 0 to infer it."
-            )
+def _check_labels(entries: MappedManifest, num_classes: int, multi_label: bool) -> None:
+    labels = entries.labels
+    if not multi_label and not labels.fewest == labels.most == 1:
+        line = labels.fewest_line if labels.fewest != 1 else labels.most_line
+        raise DataError(
+            f"{_place(entries, line)}: found {len(entries[line - 1].y)} labels, expected exactly 1. Correct the "
+            f"manifest, or set the option multi_label to true."
+        )
+    if num_classes and labels.max_label >= num_classes:
+        raise DataError(
+            f"{_place(entries, labels.max_label_line)}: found label {labels.max_label}, expected 0 to "
+            f"{num_classes - 1}. Set num_classes to at least {labels.max_label + 1}, or to 0 to infer it."
+        )
+
+
+def _place(entries: MappedManifest, line: int) -> str:
+    return f"{entries.path}:{line}: sample {entries[line - 1].id!r}"
 
 
 def _env_int(env: Mapping[str, Any], key: str, minimum: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MAX_LABEL", "MAX_LINE_BYTES", "ManifestEntry", "ManifestProblem", "parse_line"]
+__all__ = ["MAX_LABEL", "MAX_LINE_BYTES", "ManifestEntry", "ManifestProblem", "parse_line", "repeated_id"]
 
 MAX_LINE_BYTES = 1 << 20
 MAX_LABEL = 2**31 - 1
@@ -55,8 +55,8 @@ class _RefusedValueError(Exception):
         self.field, self.found, self.expected = field, found, expected
 
 
-def parse_line(raw: bytes, number: int, seen: dict[str, int]) -> tuple[list[ManifestProblem], ManifestEntry | None]:
-    """Return the line's problems, or its entry; ``seen`` maps each id so far to its line."""
+def parse_line(raw: bytes, number: int) -> tuple[list[ManifestProblem], ManifestEntry | None]:
+    """Return the line's problems, or its entry; whether its id came before is not looked at."""
     if len(raw) > MAX_LINE_BYTES:
         return [ManifestProblem(number, "line", f"{len(raw)} bytes", f"at most {MAX_LINE_BYTES} bytes")], None
     if not raw.strip():
@@ -73,13 +73,15 @@ def parse_line(raw: bytes, number: int, seen: dict[str, int]) -> tuple[list[Mani
         return [ManifestProblem(number, "line", _shown(document), "a JSON object")], None
 
     problems = [ManifestProblem(number, name, found, expected) for name, found, expected in _broken_fields(document)]
-    if not problems and document["id"] in seen:
-        found = f"{_shown(document['id'])}, the id of line {seen[document['id']]} already"
-        problems = [ManifestProblem(number, "id", found, "an id that is unique in the file")]
     if problems:
         return problems, None
-    seen[document["id"]] = number
     return [], ManifestEntry(document["id"], document["uri"], tuple(document["y"]), document.get("meta"), number)
+
+
+def repeated_id(text: str, number: int, first: int) -> ManifestProblem:
+    """Return the problem of line ``number``, whose id ``text`` stands in the line ``first`` already."""
+    found = f"{_shown(text)}, the id of line {first} already"
+    return ManifestProblem(number, "id", found, "an id that is unique in the file")
 
 
 def _broken_fields(document: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

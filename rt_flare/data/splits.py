@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rt_flare.errors import ConfigError
 
-__all__ = ["split_dirichlet", "split_iid", "split_stratified"]
+__all__ = ["split", "split_dirichlet", "split_iid", "split_stratified"]
 
 _Indices = npt.NDArray[np.int64]
 
@@ -71,6 +71,32 @@ def split_dirichlet(
             largest = max(parts, key=len)
             part.append(largest.pop(int(generator.integers(len(largest)))))
     return [sorted(part) for part in parts]
+
+
+def split(
+    labels: Sequence[Sequence[int]], num_parts: int, *, how: str = "iid", alpha: float = 0.5, seed: int = 0
+) -> list[list[int]]:
+    """Split samples by name of the method: ``iid``, ``stratified`` or ``dirichlet``, the only one that reads ``alpha``.
+
+    Args:
+        labels: the labels of each sample; the last two methods need exactly one.
+
+    Raises:
+        ConfigError: no such method, a sample without exactly one label, or as in the method's own function.
+    """
+    if how == "iid":
+        return split_iid(len(labels), num_parts, seed)
+    if how not in {"stratified", "dirichlet"}:
+        raise ConfigError(f"split: found {how!r}, expected iid, stratified or dirichlet")
+    for index, y in enumerate(labels):
+        if len(y) != 1:
+            raise ConfigError(
+                f"split {how}: sample {index} has {len(y)} labels, expected exactly one per sample. Split iid instead."
+            )
+    single = [y[0] for y in labels]
+    if how == "stratified":
+        return split_stratified(single, num_parts, seed)
+    return split_dirichlet(single, num_parts, alpha, seed)
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from rt_flare.data.storage_url import shown_url
 from rt_flare.errors import DataError
 
-__all__ = ["resolve_uri", "shown_uri"]
+__all__ = ["entry_name", "is_remote", "resolve_uri", "shown_uri"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
@@ -25,21 +26,7 @@ def resolve_uri(uri: str, data_root: Path) -> Path:
         DataError: the path leads out of ``data_root`` (absolute, by ``..`` or through a link), or the scheme is
             another one.
     """
-    match = _SCHEME.match(uri)
-    scheme = match[1].lower() if match else ""
-    if scheme == "https":
-        raise DataError(
-            f"uri {shown_uri(uri)}: remote images are not fetched yet. Pack the files into the shard and give paths "
-            f"relative to its root, such as 'file://images/a.png'."
-        )
-    if scheme not in {"", "file"}:
-        raise DataError(
-            f"uri {shown_uri(uri)}: found the scheme {scheme!r}, expected a path or 'file://'. A file whose name holds "
-            f"a ':' is written './name'."
-        )
-    location = unquote(uri[5:].removeprefix("//"), errors="surrogateescape") if scheme else uri
-    if not location or "\0" in location:
-        raise DataError(f"uri {shown_uri(uri)}: found no file name, expected a path inside the shard")
+    location = _location(uri)
     try:
         root = data_root.resolve()
         path = (root / location).resolve()
@@ -48,6 +35,41 @@ def resolve_uri(uri: str, data_root: Path) -> Path:
     if path == root or not path.is_relative_to(root):
         raise DataError(f"uri {shown_uri(uri)}: {_cause(location, root)}. Expected a file inside data_root {data_root}")
     return path
+
+
+def entry_name(uri: str, data_root: PurePosixPath) -> str:
+    """Return the name of the shard's entry that ``uri`` will name once the shard is unpacked as ``data_root``.
+
+    Raises:
+        DataError: as in `resolve_uri`, but for links, which no shard holds.
+    """
+    location = _location(uri)
+    path = Path(os.path.normpath(data_root / location))
+    if path == Path(data_root) or not path.is_relative_to(data_root):
+        cause = _cause(location, Path(data_root))
+        raise DataError(f"uri {shown_uri(uri)}: {cause}. Expected a file inside the shard, which is {data_root} there")
+    return path.relative_to(data_root).as_posix()
+
+
+def is_remote(uri: str) -> bool:
+    """Whether ``uri`` is to be fetched."""
+    return uri[:8].lower() == "https://"
+
+
+def _location(uri: str) -> str:
+    match = _SCHEME.match(uri)
+    scheme = match[1].lower() if match else ""
+    if scheme == "https":
+        raise DataError(f"uri {shown_uri(uri)}: found a remote file, expected one inside the shard")
+    if scheme not in {"", "file"}:
+        raise DataError(
+            f"uri {shown_uri(uri)}: found the scheme {scheme!r}, expected a path, 'file://' or 'https://'. A file "
+            f"whose name holds a ':' is written './name'."
+        )
+    location = unquote(uri[5:].removeprefix("//"), errors="surrogateescape") if scheme else uri
+    if not location or "\0" in location:
+        raise DataError(f"uri {shown_uri(uri)}: found no file name, expected a path inside the shard")
+    return location
 
 
 def _cause(location: str, root: Path) -> str:
@@ -62,6 +84,6 @@ def _cause(location: str, root: Path) -> str:
 
 
 def shown_uri(uri: str) -> str:
-    """Return ``uri`` for a message: quoted, cut, and without the query, which holds the secret of a signed URL."""
-    text = repr(uri.partition("?")[0] if "://" in uri else uri)
+    """Return ``uri`` for a message: quoted, cut, and without user and query, which hold the secrets of an URL."""
+    text = repr(shown_url(uri) if "://" in uri else uri)
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -14,6 +14,7 @@ from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
 from rt_flare.data.site_shard import find_shards
+from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.aggregator_component import use_aggregator
 from rt_flare.jobs.config_values import config_object, config_text
@@ -38,6 +39,7 @@ def render_job(
     model_path: str = "model_def.Model",
     model_args: Mapping[str, Any] | None = None,
     shards_dir: Path | str = "",
+    shards_url: str = "",
     data_dir: Path | str = "/var/tmp/nvflare/data",  # noqa: S108 - the documented default of the sites
     data_root: Path | str = "",
     adapter: str = "manifest",
@@ -62,6 +64,7 @@ def render_job(
         model_path: dotted path of the model class or factory.
         model_args: its keyword arguments; JSON values only.
         shards_dir: folder with ``shard_0001.zip`` and on, as the sites see it; "" when there is none to fetch.
+        shards_url: the same in a storage that the server signs URLs for; the place only, without credentials.
         data_dir: folder on the sites that shards are unpacked into.
         data_root: folder with data that the sites already have; "" for none.
         adapter: name of the dataset adapter; ``adapter_args`` are its options.
@@ -84,7 +87,10 @@ def render_job(
     check_sites(sites)
     load_catalog().find_adapter(adapter)
     _warn(federation, len(sites))
-    site_shards = _assign_shards(sites, shards_dir)
+    if shards_url and str(shards_dir):
+        raise ConfigError("found shards_dir and shards_url, expected one of them")
+    check_storage_url(shards_url)
+    site_shards = _assign_shards(sites, shards_url or shards_dir)
     model = {"MODEL_PATH": config_text(model_path, "model_path"), "MODEL_ARGS": config_object(model_args, "model_args")}
     job = load_template(template).with_variables(
         server={
@@ -97,6 +103,8 @@ def render_job(
             "KEEP_LAST": federation.keep_last,
             "SEED": federation.seed,
             "TASK_REQUEST_INTERVAL": federation.task_request_interval,
+            "SHARDS_URL": config_text(shards_url, "shards_url"),
+            "SITE_SHARDS": site_shards if shards_url else None,
             **(server_variables or {}),
         },
         client={
@@ -114,6 +122,7 @@ def render_job(
             "ADAPTER_ARGS": config_object(adapter_args, "adapter_args"),
             "DATA_DIR": config_text(str(data_dir), "data_dir"),
             "SHARDS_DIR": config_text(str(shards_dir), "shards_dir"),
+            "SHARDS_FROM_SERVER": bool(shards_url),
             "SITE_SHARDS": site_shards,
             "DATA_ROOT": config_text(str(data_root), "data_root"),
             **(client_variables or {}),

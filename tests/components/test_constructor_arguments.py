@@ -14,6 +14,7 @@ from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.executor import PayloadExecutor
 from rt_flare.components.persistor import CustomPersistor
+from rt_flare.components.shard_urls import ShardUrlService
 from rt_flare.components.stats import StatsPublisher
 from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
 from rt_flare.errors import ConfigError
@@ -58,7 +59,9 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "extra": {"k": [1, 2]},
         "data_dir": "/d",
         "shards_dir": "/s",
+        "shards_from_server": True,
         "site_shards": {"site-1": 1},
+        "cache_max_bytes": 10,
         "data_root": "/r",
         "isolation": "none",
         "train_timeout_seconds": 5,
@@ -69,6 +72,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
     MetricsWriter: {},
     RoundSummaryWriter: {},
     StatsPublisher: {},
+    ShardUrlService: {"shards_url": "s3://b/x", "site_shards": {"site-1": 1}, "expires_seconds": 60},
 }
 
 

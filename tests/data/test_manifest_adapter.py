@@ -113,7 +113,7 @@ def test_a_broken_manifest_is_refused(tmp_path: Path) -> None:
     [
         ("gone.png", "No such file"),
         ("../secret.png", "leads out of data_root"),
-        ("https://host/a.png", "remote images are not fetched yet"),
+        ("https://127.0.0.1/a.png", "no public address"),
         (NAME, "not an image"),
         ("folder", "Is a directory"),
     ],

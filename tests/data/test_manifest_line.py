@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt_flare.data.manifest_line import MAX_LABEL, MAX_LINE_BYTES, ManifestEntry, parse_line
+from rt_flare.data.manifest_line import MAX_LABEL, MAX_LINE_BYTES, ManifestEntry, parse_line, repeated_id
 
 REFUSED = [
     (b"", "line", "a blank line"),
@@ -43,7 +43,7 @@ REFUSED = [
 @pytest.mark.parametrize(("raw", "field", "found"), REFUSED)
 def test_refuses_a_broken_line_by_field_and_value(raw: bytes, field: str, found: str) -> None:
     """K4"""
-    problems, entry = parse_line(raw, 7, {})
+    problems, entry = parse_line(raw, 7)
     assert entry is None
     assert [(p.line, p.field) for p in problems] == [(7, field)]
     assert found in problems[0].found
@@ -51,20 +51,19 @@ def test_refuses_a_broken_line_by_field_and_value(raw: bytes, field: str, found:
 
 def test_reports_every_broken_field_of_a_line() -> None:
     """K4"""
-    problems, _ = parse_line(b'{"id":1,"y":[true],"meta":3}', 1, {})
+    problems, _ = parse_line(b'{"id":1,"y":[true],"meta":3}', 1)
     assert [p.field for p in problems] == ["id", "uri", "y[0]", "meta"]
 
 
 def test_refuses_a_line_over_the_limit() -> None:
     """K4"""
-    problems, _ = parse_line(b" " * (MAX_LINE_BYTES + 1), 1, {})
+    problems, _ = parse_line(b" " * (MAX_LINE_BYTES + 1), 1)
     assert problems[0].expected == f"at most {MAX_LINE_BYTES} bytes"
 
 
 def test_names_the_line_that_has_the_id_already() -> None:
     """K4"""
-    problems, _ = parse_line(b'{"id":"a","uri":"u","y":[0]}', 9, {"a": 4})
-    assert problems[0].found == '"a", the id of line 4 already'
+    assert repeated_id("a", 9, 4).found == '"a", the id of line 4 already'
 
 
 ACCEPTED = [
@@ -80,12 +79,12 @@ ACCEPTED = [
 @pytest.mark.parametrize(("raw", "entry"), ACCEPTED)
 def test_reads_a_sound_line(raw: bytes, entry: ManifestEntry) -> None:
     """K4, K6"""
-    assert parse_line(raw, 1, {}) == ([], entry)
+    assert parse_line(raw, 1) == ([], entry)
 
 
 def test_long_values_and_control_characters_cannot_flood_or_break_a_message() -> None:
     """K4"""
-    problems, _ = parse_line(b'{"id":"a","uri":"u","y":["' + b"\\n" * 1000 + b'"]}', 1, {})
+    problems, _ = parse_line(b'{"id":"a","uri":"u","y":["' + b"\\n" * 1000 + b'"]}', 1)
     assert len(problems[0].found) == 60
     assert "\n" not in problems[0].found
 
@@ -93,12 +92,12 @@ def test_long_values_and_control_characters_cannot_flood_or_break_a_message() ->
 @given(st.binary(max_size=200))
 def test_any_bytes_give_problems_or_an_entry(raw: bytes) -> None:
     """K4"""
-    problems, entry = parse_line(raw, 1, {})
+    problems, entry = parse_line(raw, 1)
     assert bool(problems) != (entry is not None)
 
 
 def test_an_object_with_many_keys_is_checked_in_linear_time() -> None:
     """K4: 60,000 distinct keys and one duplicate at the end."""
     keys = ",".join(f'"{number}":0' for number in range(60_000))
-    problems, _ = parse_line(f'{{{keys},"59999":0}}'.encode(), 1, {})
+    problems, _ = parse_line(f'{{{keys},"59999":0}}'.encode(), 1)
     assert problems[0].field == '"59999"'

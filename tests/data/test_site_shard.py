@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +35,6 @@ def test_unpacks_into_the_folder_of_the_index(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "shard_0003.zip", OLD)
     assert prepare_shard(archive, tmp_path / "data", 3) == tmp_path / "data" / "3"
     assert contents(tmp_path / "data" / "3") == OLD
-    assert {path.name for path in (tmp_path / "data").iterdir()} == {"3", "3.json", "3.lock"}
 
 
 def test_the_same_archive_is_found_warm(tmp_path: Path) -> None:
@@ -50,74 +47,43 @@ def test_the_same_archive_is_found_warm(tmp_path: Path) -> None:
 
 
 def test_another_archive_replaces_the_folder(tmp_path: Path) -> None:
-    """K2, X9: nothing of the old contents is left."""
+    """K2, X9: nothing of the old contents is left in it, and going back is warm."""
     data = tmp_path / "data"
-    prepare_shard(make_zip(tmp_path / "a.zip", OLD), data, 1)
+    old = make_zip(tmp_path / "a.zip", OLD)
+    before = prepare_shard(old, data, 1).stat().st_ino
     assert contents(prepare_shard(make_zip(tmp_path / "b.zip", NEW), data, 1)) == NEW
-    assert {path.name for path in data.iterdir()} == {"1", "1.json", "1.lock"}
+    assert prepare_shard(old, data, 1).stat().st_ino == before
+    assert contents(data / "1") == OLD
 
 
 def test_a_refused_archive_leaves_what_was_there(tmp_path: Path) -> None:
     """K3"""
     data = tmp_path / "data"
-    old = make_zip(tmp_path / "a.zip", OLD)
-    target = prepare_shard(old, data, 1)
-    before = target.stat().st_ino
+    target = prepare_shard(make_zip(tmp_path / "a.zip", OLD), data, 1)
     with pytest.raises(ShardError, match=r"expected at most 1\."):
         prepare_shard(make_zip(tmp_path / "b.zip", NEW), data, 1, limits=ArchiveLimits(max_total_bytes=1))
     assert contents(target) == OLD
-    assert prepare_shard(old, data, 1).stat().st_ino == before
 
 
 def test_a_deleted_folder_is_unpacked_again(tmp_path: Path) -> None:
     """K2"""
     archive = make_zip(tmp_path / "a.zip", OLD)
     target = prepare_shard(archive, tmp_path / "data", 1)
-    target.rename(tmp_path / "elsewhere")
+    target.resolve().rename(tmp_path / "elsewhere")
     assert contents(prepare_shard(archive, tmp_path / "data", 1)) == OLD
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
-def test_a_folder_that_it_did_not_make_is_never_replaced(tmp_path: Path, kind: str) -> None:
-    """K2: a site's own data may lie where a shard would go."""
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "precious").write_bytes(b"1")
-    data = tmp_path / "data"
-    data.mkdir()
-    target = own.rename(data / "1") if kind == "folder" else data / "1"
-    if kind == "link":
-        target.symlink_to(own)
+def test_an_own_folder_in_its_place_is_left_alone(tmp_path: Path) -> None:
+    """K2"""
+    (tmp_path / "data" / "1").mkdir(parents=True)
     with pytest.raises(ShardError, match="was not made from a shard"):
-        prepare_shard(make_zip(tmp_path / "a.zip", NEW), data, 1)
-    assert contents(target) == {"precious": b"1"}
-
-
-@pytest.mark.parametrize("marker", [b"{", b"[]"])
-def test_a_marker_that_cannot_be_read_is_named(tmp_path: Path, marker: bytes) -> None:
-    """K3"""
-    archive = make_zip(tmp_path / "a.zip", OLD)
-    prepare_shard(archive, tmp_path / "data", 1)
-    (tmp_path / "data" / "1.json").write_bytes(marker)
-    with pytest.raises(ShardError, match=r"Delete (it|1\.json) and the folder 1"):
-        prepare_shard(archive, tmp_path / "data", 1)
+        prepare_shard(make_zip(tmp_path / "a.zip", NEW), tmp_path / "data", 1)
 
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     """K3"""
     with pytest.raises(ShardError, match=r"shard_0001\.zip: no such file"):
         prepare_shard(tmp_path / "shard_0001.zip", tmp_path / "data", 1)
-
-
-def test_a_held_lock_is_waited_for_and_then_named(tmp_path: Path) -> None:
-    """K2: two processes never unpack into one folder at once."""
-    archive = make_zip(tmp_path / "a.zip", OLD)
-    (tmp_path / "data").mkdir()
-    with (
-        FileLock(tmp_path / "data" / "1.lock"),
-        pytest.raises(ShardError, match=r"1\.lock: another process held the lock for 0.1 s"),
-    ):
-        prepare_shard(archive, tmp_path / "data", 1, lock_timeout_seconds=0.1)
 
 
 def prepare_and_die_at(step: int, archive: Path, data: Path) -> bool:
@@ -146,7 +112,7 @@ def prepare_and_die_at(step: int, archive: Path, data: Path) -> bool:
 
 @pytest.mark.parametrize("replacing", [False, True], ids=["first", "replacing"])
 def test_killed_at_any_file_operation_the_next_call_recovers(tmp_path: Path, replacing: bool) -> None:
-    """K3: and what a marker calls complete is complete, at every instant."""
+    """K3: and what can be seen of a shard is complete, at every instant."""
     old, new = make_zip(tmp_path / "old.zip", OLD), make_zip(tmp_path / "new.zip", NEW)
     step, died = 0, True
     while died:
@@ -154,16 +120,12 @@ def test_killed_at_any_file_operation_the_next_call_recovers(tmp_path: Path, rep
         data = tmp_path / f"data{step}"
         if replacing:
             prepare_shard(old, data, 1)
-            complete_old = json.loads((data / "1.json").read_bytes())
         died = prepare_and_die_at(step, new, data)
-        marker = data / "1.json"
-        if marker.exists() and (record := json.loads(marker.read_bytes()))["state"] == "complete":
-            expected = OLD if replacing and record == complete_old else NEW
-            assert contents(data / "1") == expected
+        if (data / "1").exists():
+            assert contents(data / "1") in ([OLD, NEW] if replacing else [NEW])
         # Whichever archive is asked for next, exactly that one is there.
         after = (old, OLD) if step % 2 else (new, NEW)
         assert contents(prepare_shard(after[0], data, 1)) == after[1]
-        assert {path.name for path in data.iterdir()} == {"1", "1.json", "1.lock"}
     assert step > 20
 
 

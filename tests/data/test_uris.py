@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from rt_flare.data.uris import resolve_uri
+from rt_flare.data.uris import entry_name, is_remote, resolve_uri
 from rt_flare.errors import DataError
 
 
@@ -99,11 +99,39 @@ def test_refuses_other_schemes_by_name(tmp_path: Path, scheme: str) -> None:
         resolve_uri(f"{scheme}://host/a.png", tmp_path)
 
 
-def test_refuses_remote_images_without_showing_a_signature(tmp_path: Path) -> None:
-    """K5"""
-    with pytest.raises(DataError, match="remote images are not fetched yet") as caught:
-        resolve_uri("https://host/a.png?X-Amz-Signature=SECRET", tmp_path)
+@pytest.mark.parametrize("uri", ["https://host/a.png?X-Amz-Signature=SECRET", "http://user:SECRET@host/a.png"])
+def test_refuses_remote_files_without_showing_a_secret(tmp_path: Path, uri: str) -> None:
+    """K5, C3"""
+    with pytest.raises(DataError, match=r"found (a remote file|the scheme 'http')") as caught:
+        resolve_uri(uri, tmp_path)
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_remote_uri_is_told_by_its_scheme() -> None:
+    """K5"""
+    assert is_remote("HTTPS://host/a.png")
+    assert not any(is_remote(uri) for uri in ["http://host/a.png", "https", "a/https://x", "file://https://x"])
+
+
+ROOT = PurePosixPath("/var/data/1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [("a.png", "a.png"), ("file://x/../a%20b.png", "a b.png"), ("file:///var/data/1/x/a.png", "x/a.png")],
+)
+def test_an_entry_is_named_as_it_will_be_found_once_unpacked(uri: str, name: str) -> None:
+    """K5"""
+    assert entry_name(uri, ROOT) == name
+
+
+@pytest.mark.parametrize(
+    "uri", ["../2/a.png", "/etc/passwd", "file:///etc/passwd", "file://%2e%2e/a", ".", "https://h/a"]
+)
+def test_an_entry_outside_the_shard_is_refused(uri: str) -> None:
+    """K5"""
+    with pytest.raises(DataError):
+        entry_name(uri, ROOT)
 
 
 @pytest.mark.parametrize("uri", ["", "file://", "a\0b", "file://a%00b"])
