@@ -17,6 +17,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +35,9 @@ __all__ = [
     "iter_manifest",
     "load_manifest",
     "manifest_lines",
+    "open_manifest",
+    "problem_report",
+    "scan_manifest",
     "write_manifest",
 ]
 
@@ -55,10 +59,11 @@ def iter_manifest(path: Path) -> Iterator[ManifestEntry]:
         ManifestError: at the first problem.
         MissingManifestError: there is no such file.
     """
-    for item in _read(path):
-        if isinstance(item, ManifestProblem):
-            raise ManifestError(_report(path, [item], 1))
-        yield item
+    with open_manifest(path) as file:
+        for item in scan_manifest(file, {}):
+            if isinstance(item, ManifestProblem):
+                raise ManifestError(problem_report(path, [item], 1))
+            yield item
 
 
 def load_manifest(path: Path, max_problems: int = 20) -> list[ManifestEntry]:
@@ -72,15 +77,16 @@ def load_manifest(path: Path, max_problems: int = 20) -> list[ManifestEntry]:
     entries: list[ManifestEntry] = []
     problems: list[ManifestProblem] = []
     total = 0
-    for item in _read(path):
-        if isinstance(item, ManifestEntry):
-            entries.append(item)
-            continue
-        total += 1
-        if len(problems) < max_problems:
-            problems.append(item)
+    with open_manifest(path) as file:
+        for item in scan_manifest(file, {}):
+            if isinstance(item, ManifestEntry):
+                entries.append(item)
+                continue
+            total += 1
+            if len(problems) < max_problems:
+                problems.append(item)
     if total:
-        raise ManifestError(_report(path, problems, total))
+        raise ManifestError(problem_report(path, problems, total))
     return entries
 
 
@@ -90,7 +96,7 @@ def count_entries(path: Path) -> int:
     Raises:
         MissingManifestError: there is no such file.
     """
-    with _open(path) as file:
+    with open_manifest(path) as file:
         return sum(1 for line in file if not line.isspace())
 
 
@@ -136,11 +142,16 @@ def _line_of(entry: ManifestEntry, number: int, seen: dict[str, int], path: Path
             ManifestProblem(number, "entry", "values that change in JSON", "y a tuple, meta of JSON types only")
         ]
     if problems:
-        raise ManifestError(_report(path, problems, len(problems)))
+        raise ManifestError(problem_report(path, problems, len(problems)))
     return line
 
 
-def _open(path: Path) -> BinaryIO:
+def open_manifest(path: Path) -> BufferedReader:
+    """Open ``path`` to read.
+
+    Raises:
+        MissingManifestError: there is no such file.
+    """
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -153,29 +164,34 @@ def _open(path: Path) -> BinaryIO:
         ) from None
 
 
-def _read(path: Path) -> Iterator[ManifestEntry | ManifestProblem]:
-    seen: dict[str, int] = {}
+def scan_manifest(file: BinaryIO, seen: dict[str, int] | None) -> Iterator[ManifestEntry | ManifestProblem]:
+    """Yield every line's entry or problems; ``file`` stands at the end of the line that an item belongs to.
+
+    Args:
+        file: the manifest, at its start.
+        seen: filled with the line of each id, to find those that come twice; None leaves that to the caller.
+    """
     number = 0
-    with _open(path) as file:
-        while raw := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(raw) > MAX_LINE_BYTES:
-                yield ManifestProblem(number, "line", "an over-long line", f"at most {MAX_LINE_BYTES} bytes")
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(MAX_LINE_BYTES)
-                continue
-            if number == 1 and raw.startswith(_BOM):
-                yield ManifestProblem(1, "line", "a byte order mark", "UTF-8 without one (in Python: encoding='utf-8')")
-                raw = raw.removeprefix(_BOM)
-            problems, entry = parse_line(raw, number, seen)
-            yield from problems
-            if entry is not None:
-                yield entry
+    while raw := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            yield ManifestProblem(number, "line", "an over-long line", f"at most {MAX_LINE_BYTES} bytes")
+            while raw and not raw.endswith(b"\n"):
+                raw = file.readline(MAX_LINE_BYTES)
+            continue
+        if number == 1 and raw.startswith(_BOM):
+            yield ManifestProblem(1, "line", "a byte order mark", "UTF-8 without one (in Python: encoding='utf-8')")
+            raw = raw.removeprefix(_BOM)
+        problems, entry = parse_line(raw, number, {} if seen is None else seen)
+        yield from problems
+        if entry is not None:
+            yield entry
     if number == 0:
         yield ManifestProblem(1, "file", "an empty file", "at least one line")
 
 
-def _report(path: Path, problems: list[ManifestProblem], total: int) -> str:
+def problem_report(path: Path, problems: list[ManifestProblem], total: int) -> str:
+    """Return the text of a `ManifestError`: ``problems``, the first of ``total``, each with file, line and field."""
     lines = [f"{path} breaks the manifest format in {total} {'place' if total == 1 else 'places'}:"]
     lines += [f"  {path.name}:{p.line}: {p.field}: found {p.found}, expected {p.expected}" for p in problems]
     if total > len(problems):
