@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rt_flare.cli.reply import exit_code, outcome_document, print_json
 from rt_flare.cli.round_view import RoundView, SilentView, make_console, round_view
 from rt_flare.cli.run_report import print_outcome, print_outputs
 from rt_flare.jobs.outcome import JobState
+from rt_flare.jobs.plain_path import is_plain
 from rt_flare.quickstart.demo import QuickstartResult, run_quickstart
 from rt_flare.quickstart.reference import Comparison
 
@@ -51,10 +53,12 @@ def next_commands(result: QuickstartResult) -> list[str]:
         return [shlex.join(retrain)]
     job = result.job_dir / "job"
     sites = ",".join(result.sites)
+    # NVFlare's own command cannot work in a path that a shell would split.
+    workspace = out / "nvflare" if is_plain(out) else Path(tempfile.gettempdir()) / "rt-flare-nvflare"
     commands = [
         retrain,
         ["rt-flare", "run", str(job), "--sites", sites, "--out", str(result.job_dir.parent / "digits-again")],
-        ["nvflare", "simulator", str(job), "-w", str(out / "nvflare"), "-c", sites, "-t", str(len(result.sites))],
+        ["nvflare", "simulator", str(job), "-w", str(workspace), "-c", sites, "-t", str(len(result.sites))],
     ]
     return [shlex.join(command) for command in commands]
 

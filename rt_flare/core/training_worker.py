@@ -34,6 +34,7 @@ _POLL_SECONDS = 0.1
 _TAIL_LINES = 120
 """Longer than the stack that faulthandler prints: at most 100 frames."""
 _MAX_TAIL = 8_000
+_STACK_DUMP_SECONDS = 0.3
 _DUMPED_FRAME = re.compile(r'File "([^"]+)", line (\d+) in ')
 """A frame as faulthandler prints it, innermost first."""
 
@@ -178,9 +179,7 @@ class TrainingWorker(Worker):
                 self.kill()
                 raise TaskAbortedError("the task was aborted; the training worker was killed")
             if deadline is not None and time.monotonic() > deadline:
-                self.kill()
-                message = f"training took longer than its deadline of {deadline_seconds:g} s; the worker was killed"
-                raise TaskFailedError(_failure("worker_timeout", message, task))
+                raise self._overdue(task, f"its deadline of {deadline_seconds:g} s")
 
     def kill(self) -> None:
         """End the process, and the processes that user code started in its group, at once."""
@@ -231,10 +230,23 @@ class TrainingWorker(Worker):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(2)
         self.kill()
+        message = f"the training worker {_ending(process.returncode)} in user code"
+        return self._last_seen(_failure("worker_died", message, task))
+
+    def _overdue(self, task: SiteTask, limit: str) -> TaskFailedError:
+        if self.pid is not None:
+            # The worker answers with the stack of what it is doing.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(_STACK_DUMP_SECONDS)
+        self.kill()
+        message = f"training took longer than {limit}; the worker was killed"
+        return self._last_seen(_failure("worker_timeout", message, task))
+
+    def _last_seen(self, failure: Failure) -> TaskFailedError:
         tail = "\n".join(self._tail)
-        failure = _failure("worker_died", f"the training worker {_ending(process.returncode)} in user code", task)
-        crash = {"traceback": tail[-_MAX_TAIL:] or None, **self._crash_place(tail)}
-        return TaskFailedError(failure.model_copy(update=crash))
+        seen = {"traceback": tail[-_MAX_TAIL:] or None, **self._crash_place(tail)}
+        return TaskFailedError(failure.model_copy(update=seen))
 
     def _crash_place(self, tail: str) -> dict[str, Any]:
         code_dir = self._config.code_dir

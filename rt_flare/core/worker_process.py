@@ -29,6 +29,7 @@ _Command = tuple[dict[str, object], StateDict] | Exception
 def main(descriptor: int) -> int:
     """Serve tasks from the socket until it closes."""
     faulthandler.enable(all_threads=False)
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
     channel = TensorChannel(socket.socket(fileno=descriptor))
     message, _ = channel.receive()
     config = UserCodeConfig.model_validate(message)

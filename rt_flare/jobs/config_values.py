@@ -23,8 +23,8 @@ def config_text(value: str, where: str) -> str:
     """
     if "{" in value or "}" in value:
         raise ConfigError(
-            f"{where}: found {value!r}; NVFlare reads braces in a job configuration as a variable, "
-            "so a value must hold none: put it into a file beside model_def.py and read it there"
+            f"{where}: found {value!r}; NVFlare reads braces in a job configuration as a variable: "
+            "use a value without them"
         )
     try:
         value.encode()

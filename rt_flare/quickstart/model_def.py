@@ -12,8 +12,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-import rt_flare
-
 
 class Model(nn.Module):
     """A small convolutional network for gray images of 8 x 8 pixels."""
@@ -39,6 +37,13 @@ class Model(nn.Module):
         return scores
 
 
+def _open(payload: dict[str, Any]) -> Any:
+    # Imported here: whoever uses the trained model imports this module with PyTorch alone.
+    import rt_flare
+
+    return rt_flare.open_dataset(payload)
+
+
 def fl_train_model(payload: dict[str, Any], out_dir: str, logger: Any = None) -> dict[str, Any]:
     """Train the global model on this site's data for ``local_epochs``."""
     env = payload["env"]
@@ -47,7 +52,7 @@ def fl_train_model(payload: dict[str, Any], out_dir: str, logger: Any = None) ->
     model.load_state_dict(payload["initial_weights"], strict=True)
     model.to(env["DEVICE"]).train()
 
-    dataset: Any = rt_flare.open_dataset(payload)
+    dataset = _open(payload)
     batches = DataLoader(dataset, batch_size=env["batch_size"], shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=env["learning_rate"])
     loss_sum, num_correct, num_seen = 0.0, 0, 0
@@ -57,7 +62,7 @@ def fl_train_model(payload: dict[str, Any], out_dir: str, logger: Any = None) ->
             optimizer.zero_grad()
             scores = model(images)
             loss = nn.functional.cross_entropy(scores, targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             loss_sum += loss.item() * len(targets)
             num_correct += int((scores.argmax(dim=1) == targets).sum())
@@ -81,7 +86,7 @@ def fl_validate_model(payload: dict[str, Any], out_dir: str, logger: Any = None)
     model.to(env["DEVICE"]).eval()
 
     loss_sum, num_correct, num_seen = 0.0, 0, 0
-    for images, targets in DataLoader(rt_flare.open_dataset(payload), batch_size=256):
+    for images, targets in DataLoader(_open(payload), batch_size=256):
         images, targets = images.to(env["DEVICE"]), targets.to(env["DEVICE"])
         scores = model(images)
         loss_sum += nn.functional.cross_entropy(scores, targets, reduction="sum").item()

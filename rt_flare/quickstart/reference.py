@@ -59,7 +59,7 @@ class Comparison(BaseModel):
         held_out_accuracy: of the last global model, in [0, 1]; None without ``accuracy`` among the user's metrics.
         central_accuracy: of the model trained by the same function on all data at once.
         federated_steps: optimizer steps of all sites over all rounds.
-        central_steps: optimizer steps of the central training: whole epochs, at least as many steps.
+        central_steps: optimizer steps of the central training: whole epochs, as near to those as they come.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

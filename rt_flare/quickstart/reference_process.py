@@ -48,8 +48,8 @@ def _compare(request: CompareRequest) -> dict[str, Any]:
     steps_per_round = sum(math.ceil(n / batch_size) for n in request.samples_per_site) * request.training.local_epochs
     federated_steps = steps_per_round * request.num_rounds
     steps_per_epoch = math.ceil(sum(request.samples_per_site) / batch_size)
-    # Whole epochs: at least as many steps as the sites made together.
-    epochs = math.ceil(federated_steps / steps_per_epoch)
+    # Whole epochs: as near as they come to the steps that the sites made together.
+    epochs = max(1, round(federated_steps / steps_per_epoch))
 
     def run(kind: str, manifest: Path, weights: StateDict) -> TaskOutcome:
         task = _task(request, kind, manifest, epochs)

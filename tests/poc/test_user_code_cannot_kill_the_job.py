@@ -57,7 +57,19 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "model_def.py").write_text(MODEL_DEF)
     (folder / "data").mkdir()
-    job = render_job(
+    with pytest.warns(UserWarning, match="min_clients is 2 of 3 sites"):
+        job = _render(folder)
+    with PocDeployment(folder / "poc", SITES) as poc:
+        job_id = poc.submit(job)
+        _kill_worker(poc.run_dir(job_id, "site-1") / "state" / "worker.pid")
+        assert poc.wait_for_job(job_id) == "FINISHED:COMPLETED"
+        downloaded = poc.download(job_id, folder / "download")
+    [summary] = downloaded.rglob("fl_round_complete.json")
+    return read_ledger(summary)
+
+
+def _render(folder: Path) -> Path:
+    return render_job(
         out=folder / "job",
         model_def=folder / "model_def.py",
         training=TrainingConfig(),
@@ -68,13 +80,6 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         data_root=folder / "data",
         client_variables={"TRAIN_TIMEOUT_SECONDS": 15, "WORKER_MEMORY_LIMIT_BYTES": 4 << 30},
     )
-    with PocDeployment(folder / "poc", SITES) as poc:
-        job_id = poc.submit(job)
-        _kill_worker(poc.run_dir(job_id, "site-1") / "state" / "worker.pid")
-        assert poc.wait_for_job(job_id) == "FINISHED:COMPLETED"
-        downloaded = poc.download(job_id, folder / "download")
-    [summary] = downloaded.rglob("fl_round_complete.json")
-    return read_ledger(summary)
 
 
 def _kill_worker(pid_file: Path) -> None:
@@ -131,6 +136,8 @@ def test_training_beyond_its_deadline_is_ended_and_reported(ledger: Ledger) -> N
     failure = _failure(ledger, 3, "site-3")
     assert failure.kind == "worker_timeout"
     assert "15 s" in failure.message
+    assert failure.file == "model_def.py"
+    assert "time.sleep(120)" in MODEL_DEF.splitlines()[(failure.line or 0) - 1]
     assert 15 <= (_contribution(ledger, 3, "site-3").seconds or 0) < 60
 
 
