@@ -2,10 +2,11 @@
 
 The file holds, after its header, one record per entry and then the pixels of one entry after the other. The header is
 the key: data and decoder; a file with another one is replaced. A record holds the image file's identity, a digest of
-its contents, a sum over the pixels, and a seal over all of these, without which it does not count.
+its contents, a sum over the pixels, a random number, and a seal over all of these, without which it does not count.
 
 * A writer takes the turn (an flock that a killed process gives back), takes the seal away, writes the pixels, and
-  writes the record last. Readers take no turn: they read the record before and after the pixels.
+  writes the record last. Readers take no turn: they read the record before and after the pixels, and the random number
+  tells them when these were written meanwhile.
 * The sum is compared when a process first reads an entry: damaged pixels, and those that a power failure kept from the
   disk, are decoded again.
 * Everything is written with pwrite, so that a full disk is an error here, not a signal.
@@ -37,7 +38,7 @@ __all__ = ["PIXELS_SUFFIX", "DecodedCache", "open_decoded_cache"]
 
 PIXELS_SUFFIX = ".pixels"
 _FORMAT = 1
-_NUM_FIELDS = 6  # size, mtime, ctime, digest of the file's contents, sum over the pixels, seal
+_NUM_FIELDS = 7  # size, mtime, ctime, digest of the file's contents, sum over the pixels, random number, seal
 _RECORD_BYTES = 8 * _NUM_FIELDS
 _SEAL = np.uint64(0x9C8F_31E5_7A4D_B26B)
 _TURN_SECONDS = 1.0
@@ -139,6 +140,7 @@ class DecodedCache:
         records[:, :3] = np.array(identities, np.int64).view(np.uint64)
         records[:, 3] = np.array(digests, np.uint64)
         records[:, 4] = _sum_pixels(rows)
+        records[:, 5] = np.frombuffer(os.urandom(8 * len(records)), np.uint64)
 
         def store() -> None:
             for index, record, row in zip(indices, records, rows, strict=True):
@@ -148,7 +150,11 @@ class DecodedCache:
 
     def _write_entry(self, index: int, record: npt.NDArray[np.uint64], row: npt.NDArray[np.uint8]) -> None:
         present = self._records[index]
-        if (present == record).all() and _sum_pixels(self._pixels[index : index + 1])[0] == record[4]:
+        if (
+            (present[:5] == record[:5]).all()
+            and _is_sealed(present[None])[0]
+            and _sum_pixels(self._pixels[index : index + 1])[0] == record[4]
+        ):
             return  # another process was faster
         if present.any():
             self._write_record(index, np.zeros(_NUM_FIELDS, np.uint64))
@@ -195,8 +201,8 @@ def open_decoded_cache(folder: Path, key: Mapping[str, Any], num_entries: int, e
         ConfigError: a variable of `make_room` has a wrong value.
     """
     *_, num_bytes = _layout(num_entries, entry_bytes)
-    document = {"kind": "decoded pixels", "format": _FORMAT, "num_bytes": num_bytes, **key}
-    document = json.loads(json.dumps(document, sort_keys=True))
+    sizes = {"num_entries": num_entries, "entry_bytes": entry_bytes, "num_bytes": num_bytes}
+    document = json.loads(json.dumps({"kind": "decoded pixels", "format": _FORMAT, **sizes, **key}))
     name = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
     path = folder / f"{name}{PIXELS_SUFFIX}"
     try:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rt_flare.data.mapped_file import HEADER_BYTES, map_file, pack_header, read_header
 
-DOCUMENTS = st.dictionaries(st.text(max_size=9), st.integers() | st.text(max_size=30) | st.lists(st.integers()), max_size=5)
+DOCUMENTS = st.dictionaries(
+    st.text(max_size=9), st.integers() | st.text(max_size=30) | st.lists(st.integers()), max_size=5
+)
 
 
 def read_back(content: bytes) -> dict[str, Any] | None:

@@ -30,7 +30,9 @@ def test_a_given_number_stays(tmp_path: Path) -> None:
 
 def test_a_smaller_given_number_names_shard_line_and_sample(tmp_path: Path) -> None:
     """C4"""
-    with pytest.raises(DataError, match=r"shard_0002\.zip/manifest\.ndjson:1: sample 's1': found label 6, expected 0 to"):
+    with pytest.raises(
+        DataError, match=r"shard_0002\.zip/manifest\.ndjson:1: sample 's1': found label 6, expected 0 to"
+    ):
         infer_num_classes(shards(tmp_path, (2,), (6,)), 3)
 
 
