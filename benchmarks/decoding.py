@@ -121,7 +121,7 @@ def measure(root: Path, device: torch.device, options: argparse.Namespace) -> di
     shutil.rmtree(Path(os.environ["RT_FLARE_DECODED_CACHE_DIR"]), ignore_errors=True)
     dataset = open_dataset(root, options.size)
     assert dataset.cache is not None
-    loader = dataset.loader(shuffle=True, generator=generator(), **settings)
+    loader: DataLoader[Any] = dataset.loader(shuffle=True, generator=generator(), **settings)
     seconds["first epoch"] = seconds_per_epoch(loader, to_device)
     dataset = open_dataset(root, options.size)  # as the next job does
     loader = dataset.loader(shuffle=True, generator=generator(), **settings)
