@@ -127,7 +127,19 @@ def test_subclasses_are_written_as_what_they_are(target: Path, value: Any, found
 
 @pytest.mark.parametrize(
     "value",
-    [b"x", {1, 2}, object(), 1j, Path("x"), np.int64(3), np.float32(0.5), np.ones(2), {1: 2}, {None: 2}, 2**64],
+    [
+        b"x",
+        {1, 2},
+        pytest.param(object(), id="object"),
+        1j,
+        Path("x"),
+        np.int64(3),
+        np.float32(0.5),
+        np.ones(2),
+        {1: 2},
+        {None: 2},
+        2**64,
+    ],
     ids=repr,
 )
 def test_what_has_no_json_form_is_refused_and_leaves_the_old_file(target: Path, value: Any) -> None:
