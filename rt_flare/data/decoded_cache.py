@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -111,7 +112,7 @@ class DecodedCache:
     def renew(self, index: int, identity: FileIdentity, digest: int) -> bool:
         """Keep entry ``index`` under a new identity if its file has the same contents as before; say if that is so."""
         record = self._records[index].copy()
-        if not _is_sealed(record[None])[0] or int(record[3]) != digest:
+        if int(record[3]) != digest or not _is_sealed(record[None])[0]:
             return False
         record[:3] = np.array(identity, np.int64).view(np.uint64)
 
@@ -134,8 +135,10 @@ class DecodedCache:
         Nothing is stored when another process keeps the turn for a second. Once the disk refuses a write, this
         object stores nothing more; the log says so.
         """
-        rows = np.zeros((len(indices), self._pixels.shape[1]), np.uint8)
-        rows[:, : self.entry_bytes] = pixels
+        rows = pixels
+        if self._pixels.shape[1] != self.entry_bytes:
+            rows = np.zeros((len(indices), self._pixels.shape[1]), np.uint8)
+            rows[:, : self.entry_bytes] = pixels
         records = np.empty((len(indices), _NUM_FIELDS), np.uint64)
         records[:, :3] = np.array(identities, np.int64).view(np.uint64)
         records[:, 3] = np.array(digests, np.uint64)
@@ -274,6 +277,7 @@ def _write_whole(descriptor: int, content: npt.NDArray[np.uint8], offset: int) -
         raise OSError(f"the disk took {written} of {len(content)} bytes")
 
 
+@functools.lru_cache(maxsize=8)
 def _weights(count: int) -> npt.NDArray[np.uint64]:
     """Fixed odd numbers that look random: a change of one word always changes the sum of the products."""
     mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)

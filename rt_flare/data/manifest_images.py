@@ -176,7 +176,7 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
                 positions[kept_rows].tolist(),
                 [decoded.identity for _, decoded in kept if decoded.identity is not None],
                 [decoded.digest for _, decoded in kept],
-                rows[kept_rows],
+                rows if len(kept) == len(rows) else rows[kept_rows],
             )
         return rows, deep
 
