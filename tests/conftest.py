@@ -1,4 +1,4 @@
-"""An S3 server of the tests' own, a wire to it that can be cut, a cache; and the order of the tests."""
+"""What concerns all tests: their order, a cache of their own, an S3 server and a wire to it that can be cut."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with tests of NVFlare's own processes before the others, each file whole.
+
+    So that two workers end at about the same time.
+    """
+    slow_files = {item.path for item in items if {"simulator", "poc"} & {mark.name for mark in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 class CuttableWire:
@@ -143,9 +152,3 @@ def _read_fsspec_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, dict[str, Any]] = {}
     fsspec.config.set_conf_env(settings)
     monkeypatch.setattr(fsspec.config, "conf", settings)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that start NVFlare first, each file whole, so that two workers end at about the same time."""
-    slow_files = {item.path for item in items if {"simulator", "poc"} & {mark.name for mark in item.iter_markers()}}
-    items.sort(key=lambda item: item.path not in slow_files)

@@ -14,7 +14,7 @@ from rt_flare.errors import DataError
 
 __all__ = ["DECODING_VERSION", "MAX_PIXELS", "decode_pixels", "decode_square"]
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 """Goes up with every change of this module that may change a pixel: what was decoded before is then out of date."""
 
 MAX_PIXELS = 178_956_970
@@ -35,8 +35,9 @@ def decode_square(content: bytes, channels: int, size: int) -> torch.Tensor:
 def decode_pixels(content: bytes, channels: int, size: int) -> torch.Tensor:
     """Return the image ``content`` in shape (channels, size, size): uint8, or float32 in [0, 1] if it has 16 bits.
 
-    JPEG and PNG go through torchvision, WebP, BMP, GIF (first frame), TIFF and PPM through Pillow. An image of another
-    shape is stretched to the square with antialiasing. Alpha is dropped and an EXIF orientation is not applied.
+    JPEG goes through torchvision, PNG, WebP, BMP, GIF (first frame), TIFF and PPM through Pillow: torchvision's decoder
+    of PNG ends the whole process at a damaged byte. An image of another shape is stretched to the square with
+    antialiasing. Alpha is dropped and an EXIF orientation is not applied.
 
     Args:
         content: a file's bytes.
@@ -52,7 +53,7 @@ def decode_pixels(content: bytes, channels: int, size: int) -> torch.Tensor:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(f"{width}x{height} pixels, expected at most {MAX_PIXELS}. Scale the image down.")
-            if image.format in {"JPEG", "PNG"}:
+            if image.format == "JPEG":
                 mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
                 pixels = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=mode)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from rt_flare.data.image_decoding import decode_square
@@ -145,3 +148,18 @@ def test_pixels_without_a_known_scale_are_refused() -> None:
     """K6"""
     with pytest.raises(DataError, match="pixel type 'F', expected 1, 8 or 16 bits"):
         decode_square(encoded(np.zeros((4, 4), np.float32), "TIFF"), 1, 4)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_damaged_images_are_refused_or_decoded_and_never_end_the_process(data: st.DataObject) -> None:
+    """K5: bytes overwritten and cut off, in every format."""
+    kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]))
+    noise = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, kind)
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(DataError):
+        decode_square(bytes(content[: data.draw(st.none() | st.integers(1, len(content)))]), 3, 8)
