@@ -138,6 +138,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Key and self-signed certificate of images.example and storage.example in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "images.example")])
+    names = [x509.DNSName("images.example"), x509.DNSName("storage.example")]
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
