@@ -48,6 +48,7 @@ def model_of(global_model: Path) -> Any:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_three_sites_learn_digits_that_no_site_has_all_of(tmp_path: Path) -> None:
     """P4, K10: a site without a class numbers the others as all sites do."""

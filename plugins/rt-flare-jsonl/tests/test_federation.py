@@ -54,6 +54,7 @@ def model_of(global_model: Path) -> Any:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_three_sites_learn_to_tell_packages_by_their_documentation(tmp_path: Path) -> None:
     """P4, K10: the class names of a shard become indices that all sites agree on."""

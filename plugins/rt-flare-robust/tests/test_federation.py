@@ -91,6 +91,7 @@ def run(folder: Path, aggregator: str, aggregator_args: dict[str, Any], workflow
     return float((model(pixels).argmax(dim=1) == labels).double().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 @pytest.mark.parametrize(
     ("aggregator", "aggregator_args", "workflow", "holds"),

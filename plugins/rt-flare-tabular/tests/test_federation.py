@@ -44,6 +44,7 @@ def model_of(global_model: Path) -> Any:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_three_clinics_learn_to_tell_benign_from_malignant(tmp_path: Path) -> None:
     """P4, K10: columns named, scaled alike at all sites, classes by name."""
