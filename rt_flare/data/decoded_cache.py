@@ -34,6 +34,7 @@ from rt_flare.core.durable_io import write_atomic
 from rt_flare.data.cache_folder import CacheFullError, folder_turn, make_room
 from rt_flare.data.file_identity import FileIdentity
 from rt_flare.data.mapped_file import HEADER_BYTES, map_file, pack_header, read_header
+from rt_flare.data.reused_buffers import ReusedBuffers
 
 __all__ = ["PIXELS_SUFFIX", "DecodedCache", "open_decoded_cache"]
 
@@ -66,6 +67,7 @@ class DecodedCache:
         self._records = np.frombuffer(data, np.uint64, num_entries * _NUM_FIELDS, HEADER_BYTES).reshape(-1, _NUM_FIELDS)
         self._pixels = np.frombuffer(data, np.uint8, num_entries * stride, start).reshape(num_entries, stride)
         self._verified = np.zeros(num_entries, np.bool_)
+        self._buffers = ReusedBuffers()
         self._start = start
         self._full = self._complete = False
 
@@ -86,7 +88,7 @@ class DecodedCache:
         before = self._records[indices]
         there = _is_sealed(before) & (before[:, :3] == identities.view(np.uint64)).all(1)
         stride = self._pixels.shape[1]
-        rows = np.empty((len(indices), stride), np.uint8)
+        rows = self._buffers.take((len(indices), stride), np.uint8)
         if there.all():
             # "clip" takes whole rows straight into `out`; the indices are in range.
             self._pixels.take(indices, 0, out=rows, mode="clip")
