@@ -248,6 +248,9 @@ def test_batches_that_are_held_keep_their_values(root: Path, uint8: bool) -> Non
         for images, _targets in dataset.loader(3, uint8=uint8):
             held.append(images[1:])
             copies.append(images[1:].clone())
+        for start in range(0, COUNT, 3):
+            held.append(dataset.__getitems__(range(start, start + 3))[1][0])
+            copies.append(held[-1].clone())
     assert all(torch.equal(one, other) for one, other in zip(held, copies, strict=True))
 
 
