@@ -34,6 +34,8 @@ from rt_flare.data.manifest import MANIFEST_NAME
 from rt_flare.data.manifest_adapter import ManifestImageAdapter
 from rt_flare.data.manifest_images import ManifestImageDataset
 
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TARGETS = {
     "first epoch": 1.5,
@@ -86,19 +88,19 @@ def write_photos(root: Path, count: int, seed: int = 0) -> int:
     return total
 
 
-def seconds_per_epoch(batches: Iterable[Any], step: Callable[[torch.Tensor], Any]) -> float:
+def seconds_per_epoch(batches: Iterable[Any], step: Callable[[torch.Tensor], Any], clock: Clock) -> float:
     """Return the time to go through ``batches`` once, with ``step`` on the images of each."""
-    start = time.perf_counter()
+    start = clock()
     for images, _ in batches:
         step(images)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def seconds_per_later_epoch(batches: Iterable[Any], step: Callable[[torch.Tensor], Any]) -> float:
+def seconds_per_later_epoch(batches: Iterable[Any], step: Callable[[torch.Tensor], Any], clock: Clock) -> float:
     """Return the median time of five passes through ``batches``."""
-    return median(seconds_per_epoch(batches, step) for _ in range(5))
+    return median(seconds_per_epoch(batches, step, clock) for _ in range(5))
 
 
 def open_dataset(root: Path, size: int) -> ManifestImageDataset:
@@ -116,32 +118,37 @@ def measure(root: Path, device: torch.device, options: argparse.Namespace) -> di
     def to_device(images: torch.Tensor) -> torch.Tensor:
         return images.to(device, non_blocking=True)
 
+    normal = torch.empty((options.batch_size, 3, options.size, options.size), device=device)
+
     def normalized(images: torch.Tensor) -> torch.Tensor:
-        return normalize_images(to_device(images), MEAN, STD)
+        return normalize_images(to_device(images), MEAN, STD, out=normal[: len(images)])
 
     seconds = {}
+    clock = CLOCKS[options.clock]
     plain = PlainDataset(root, options.size)
-    seconds["plain"] = seconds_per_epoch(DataLoader(plain, shuffle=True, generator=generator(), **settings), to_device)
+    seconds["plain"] = seconds_per_epoch(
+        DataLoader(plain, shuffle=True, generator=generator(), **settings), to_device, clock
+    )
 
     shutil.rmtree(Path(os.environ["RT_FLARE_DECODED_CACHE_DIR"]), ignore_errors=True)
     dataset = open_dataset(root, options.size)
     assert dataset.cache is not None
     loader: DataLoader[Any] = dataset.loader(shuffle=True, generator=generator(), **settings)
-    seconds["first epoch"] = seconds_per_epoch(loader, to_device)
+    seconds["first epoch"] = seconds_per_epoch(loader, to_device, clock)
     dataset = open_dataset(root, options.size)  # as the next job does
     loader = dataset.loader(shuffle=True, generator=generator(), **settings)
-    seconds["second epoch, of another job"] = seconds_per_epoch(loader, to_device)
-    seconds["later epochs, float32"] = seconds_per_later_epoch(loader, to_device)
+    seconds["second epoch, of another job"] = seconds_per_epoch(loader, to_device, clock)
+    seconds["later epochs, float32"] = seconds_per_later_epoch(loader, to_device, clock)
     loader = DataLoader(dataset, shuffle=True, generator=generator(), **settings)
-    seconds["later epochs, float32, default collate"] = seconds_per_later_epoch(loader, to_device)
+    seconds["later epochs, float32, default collate"] = seconds_per_later_epoch(loader, to_device, clock)
     loader = dataset.loader(shuffle=True, generator=generator(), uint8=True, **settings)
-    seconds["later epochs, uint8"] = seconds_per_later_epoch(loader, to_device)
-    seconds["later epochs, uint8, normalised on the device"] = seconds_per_later_epoch(loader, normalized)
+    seconds["later epochs, uint8"] = seconds_per_later_epoch(loader, to_device, clock)
+    seconds["later epochs, uint8, normalised on the device"] = seconds_per_later_epoch(loader, normalized, clock)
 
     for name, dtype in (("copy of float32 batches", torch.float32), ("copy of uint8 batches", torch.uint8)):
         batch = torch.ones((options.batch_size, 3, options.size, options.size), dtype=dtype)
         batches = [(batch, None)] * (len(dataset) // options.batch_size)
-        seconds[name] = seconds_per_later_epoch(batches, lambda images: to_device(images.clone()))
+        seconds[name] = seconds_per_later_epoch(batches, lambda images: to_device(images.clone()), clock)
     return seconds
 
 
@@ -160,7 +167,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves its default")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine; without workers")
     options = parser.parse_args()
+    if options.clock == "cpu" and options.workers:
+        parser.error("the cpu clock does not see worker processes")
     warnings.simplefilter("ignore")
     logging.basicConfig()
     if options.threads:
@@ -177,7 +187,7 @@ def main() -> None:
         print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}")
         print(f"{options.files} JPEG files of {num_bytes / options.files / 1e3:.0f} kB on average, img_size", end=" ")
         print(f"{options.size}, batch_size {options.batch_size}, num_workers {options.workers}, ", end="")
-        print(f"{torch.get_num_threads()} threads, {options.repeats} repeats")
+        print(f"{torch.get_num_threads()} threads, {options.repeats} repeats, {options.clock} time")
         runs = [measure(root, device, options) for _ in range(options.repeats)]
 
     print(f"\n{'microseconds per image':50} {'min':>8} {'median':>8} {'max':>8}")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import logging
@@ -34,14 +33,13 @@ from rt_flare.core.durable_io import write_atomic
 from rt_flare.data.cache_folder import CacheFullError, folder_turn, make_room
 from rt_flare.data.file_identity import FileIdentity
 from rt_flare.data.mapped_file import HEADER_BYTES, map_file, pack_header, read_header
+from rt_flare.data.pixel_records import NUM_FIELDS, RECORD_BYTES, is_sealed, seal, sum_pixels
+from rt_flare.data.reused_buffers import ReusedBuffers
 
 __all__ = ["PIXELS_SUFFIX", "DecodedCache", "open_decoded_cache"]
 
 PIXELS_SUFFIX = ".pixels"
 _FORMAT = 1
-_NUM_FIELDS = 7  # size, mtime, ctime, digest of the file's contents, sum over the pixels, random number, seal
-_RECORD_BYTES = 8 * _NUM_FIELDS
-_SEAL = np.uint64(0x9C8F_31E5_7A4D_B26B)
 _TURN_SECONDS = 1.0
 _logger = logging.getLogger(__name__)
 
@@ -63,9 +61,10 @@ class DecodedCache:
         self.entry_bytes = entry_bytes
         data = map_file(descriptor)
         stride, start, _ = _layout(num_entries, entry_bytes)
-        self._records = np.frombuffer(data, np.uint64, num_entries * _NUM_FIELDS, HEADER_BYTES).reshape(-1, _NUM_FIELDS)
+        self._records = np.frombuffer(data, np.uint64, num_entries * NUM_FIELDS, HEADER_BYTES).reshape(-1, NUM_FIELDS)
         self._pixels = np.frombuffer(data, np.uint8, num_entries * stride, start).reshape(num_entries, stride)
         self._verified = np.zeros(num_entries, np.bool_)
+        self._buffers = ReusedBuffers()
         self._start = start
         self._full = self._complete = False
 
@@ -84,9 +83,9 @@ class DecodedCache:
             identities: their files' `FileIdentity` values now, shape (n, 3); pixels of other files do not count.
         """
         before = self._records[indices]
-        there = _is_sealed(before) & (before[:, :3] == identities.view(np.uint64)).all(1)
+        there = is_sealed(before) & (before[:, :3] == identities.view(np.uint64)).all(1)
         stride = self._pixels.shape[1]
-        rows = np.empty((len(indices), stride), np.uint8)
+        rows = self._buffers.take((len(indices), stride), np.uint8)
         if there.all():
             # "clip" takes whole rows straight into `out`; the indices are in range.
             self._pixels.take(indices, 0, out=rows, mode="clip")
@@ -95,7 +94,7 @@ class DecodedCache:
         there &= (self._records[indices] == before).all(1)
         unverified = np.flatnonzero(there & ~self._verified[indices])
         if len(unverified):
-            right = _sum_pixels(rows[unverified]) == before[unverified, 4]
+            right = sum_pixels(rows[unverified]) == before[unverified, 4]
             self._verified[indices[unverified[right]]] = True
             there[unverified[~right]] = False
             if not right.all():
@@ -106,19 +105,19 @@ class DecodedCache:
         """Whether every entry has been stored."""
         if not self._complete:
             steps = range(0, len(self._records), 1 << 16)
-            self._complete = all(_is_sealed(self._records[start : start + (1 << 16)]).all() for start in steps)
+            self._complete = all(is_sealed(self._records[start : start + (1 << 16)]).all() for start in steps)
         return self._complete
 
     def renew(self, index: int, identity: FileIdentity, digest: int) -> bool:
         """Keep entry ``index`` under a new identity if its file has the same contents as before; say if that is so."""
         record = self._records[index].copy()
-        if int(record[3]) != digest or not _is_sealed(record[None])[0]:
+        if int(record[3]) != digest or not is_sealed(record[None])[0]:
             return False
         record[:3] = np.array(identity, np.int64).view(np.uint64)
 
         def store() -> None:
             if int(self._records[index, 3]) == digest:
-                self._write_record(index, _seal(record))
+                self._write_record(index, seal(record))
 
         self._in_turn(store)
         return bool((self._records[index] == record).all())
@@ -139,15 +138,15 @@ class DecodedCache:
         if self._pixels.shape[1] != self.entry_bytes:
             rows = np.zeros((len(indices), self._pixels.shape[1]), np.uint8)
             rows[:, : self.entry_bytes] = pixels
-        records = np.empty((len(indices), _NUM_FIELDS), np.uint64)
+        records = np.empty((len(indices), NUM_FIELDS), np.uint64)
         records[:, :3] = np.array(identities, np.int64).view(np.uint64)
         records[:, 3] = np.array(digests, np.uint64)
-        records[:, 4] = _sum_pixels(rows)
+        records[:, 4] = sum_pixels(rows)
         records[:, 5] = np.frombuffer(os.urandom(8 * len(records)), np.uint64)
 
         def store() -> None:
             for index, record, row in zip(indices, records, rows, strict=True):
-                self._write_entry(index, _seal(record), row)
+                self._write_entry(index, seal(record), row)
 
         self._in_turn(store)
 
@@ -155,17 +154,17 @@ class DecodedCache:
         present = self._records[index]
         if (
             (present[:5] == record[:5]).all()
-            and _is_sealed(present[None])[0]
-            and _sum_pixels(self._pixels[index : index + 1])[0] == record[4]
+            and is_sealed(present[None])[0]
+            and sum_pixels(self._pixels[index : index + 1])[0] == record[4]
         ):
             return  # another process was faster
         if present.any():
-            self._write_record(index, np.zeros(_NUM_FIELDS, np.uint64))
+            self._write_record(index, np.zeros(NUM_FIELDS, np.uint64))
         _write_whole(self._descriptor, row, self._start + index * len(row))
         self._write_record(index, record)
 
     def _write_record(self, index: int, record: npt.NDArray[np.uint64]) -> None:
-        _write_whole(self._descriptor, record.view(np.uint8), HEADER_BYTES + index * _RECORD_BYTES)
+        _write_whole(self._descriptor, record.view(np.uint8), HEADER_BYTES + index * RECORD_BYTES)
 
     def _in_turn(self, store: Callable[[], None]) -> None:
         """Call ``store`` while no other process writes; leave it where the turn is not to be had, or the disk full."""
@@ -247,7 +246,7 @@ def _write_empty(file: BinaryIO, document: Mapping[str, Any]) -> None:
 def _layout(num_entries: int, entry_bytes: int) -> tuple[int, int, int]:
     """Return the bytes from one entry's pixels to the next one's, where they start, and the file's size."""
     stride = -(-entry_bytes // 8) * 8
-    start = HEADER_BYTES + -(-num_entries * _RECORD_BYTES // 4096) * 4096
+    start = HEADER_BYTES + -(-num_entries * RECORD_BYTES // 4096) * 4096
     return stride, start, start + num_entries * stride
 
 
@@ -275,28 +274,3 @@ def _write_whole(descriptor: int, content: npt.NDArray[np.uint8], offset: int) -
     written = os.pwrite(descriptor, content.data, offset)
     if written != len(content):
         raise OSError(f"the disk took {written} of {len(content)} bytes")
-
-
-@functools.lru_cache(maxsize=8)
-def _weights(count: int) -> npt.NDArray[np.uint64]:
-    """Fixed odd numbers that look random: a change of one word always changes the sum of the products."""
-    mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0xBF58_476D_1CE4_E5B9)
-    mixed ^= mixed >> np.uint64(32)
-    return mixed | np.uint64(1)
-
-
-def _sum_pixels(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    words = rows.view(np.uint64)
-    return words @ _weights(words.shape[1])
-
-
-def _is_sealed(records: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    sealed: npt.NDArray[np.bool_] = (records[:, :-1] @ _weights(_NUM_FIELDS - 1) ^ _SEAL) == records[:, -1]
-    return sealed
-
-
-def _seal(record: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    record[-1] = record[:-1] @ _weights(_NUM_FIELDS - 1) ^ _SEAL
-    return record

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from rt_flare.data.reused_buffers import ReusedBuffers
 
 __all__ = ["ImageLoader", "RawBatch", "RawBatchSource", "normalize_images"]
 
@@ -26,9 +29,9 @@ class RawBatch(NamedTuple):
     deep: dict[int, torch.Tensor]
     others: tuple[Any, ...]
 
-    def images(self, *, uint8: bool, pinned: bool = False) -> torch.Tensor:
-        """Return the images as uint8, or as float32 in [0, 1], in page-locked memory if ``pinned``."""
-        images = self.pixels if uint8 else normalize_images(self.pixels, pinned=pinned)
+    def images(self, *, uint8: bool, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the images as uint8, or as float32 in [0, 1], in the memory of ``out`` if it is given."""
+        images = self.pixels if uint8 else normalize_images(self.pixels, out=out)
         for row, image in self.deep.items():
             images[row] = image.mul(255).round_() if uint8 else image
         return images
@@ -69,10 +72,18 @@ class ImageLoader(DataLoader[tuple[Any, ...]]):
         # Workers that persist draw other numbers from the generator: no epoch may then go without them.
         if self.num_workers and not self.persistent_workers and self._source.is_warm():
             batches = DataLoader(self.dataset, batch_sampler=self.batch_sampler, **self._options).__iter__
-        pinned = self.pin_memory and torch.cuda.is_available()
+        buffers = ReusedBuffers()
         for batch in batches():
-            raw = RawBatch(*batch)
-            yield (raw.images(uint8=self.uint8, pinned=pinned), *raw.others)
+            yield self._finished(RawBatch(*batch), buffers)
+
+    def _finished(self, raw: RawBatch, buffers: ReusedBuffers) -> tuple[Any, ...]:
+        out = None
+        if not self.uint8:
+            shape = raw.pixels.shape
+            # PyTorch reuses page-locked memory by itself.
+            pinned = self.pin_memory and torch.cuda.is_available()
+            out = torch.empty(shape, pin_memory=True) if pinned else torch.from_numpy(buffers.take(shape, np.float32))
+        return raw.images(uint8=self.uint8, out=out), *raw.others
 
 
 class _RawBatches(Dataset[RawBatch]):
@@ -91,7 +102,7 @@ def normalize_images(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     *,
-    pinned: bool = False,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return ``images`` as float32, scaled to [0, 1], less ``mean``, over ``std``; on the device where they are.
 
@@ -103,9 +114,9 @@ def normalize_images(
         images: uint8, or float32 in [0, 1]; shape (n, channels, height, width). It is not changed.
         mean: one value, or one per channel.
         std: one value, or one per channel, none of them 0.
-        pinned: put the result into page-locked memory, for a fast transfer; needs CUDA.
+        out: float32 of the same shape and on the same device, to hold the result; None for new memory.
     """
-    scaled = torch.empty(images.shape, dtype=torch.float32, device=images.device, pin_memory=pinned)
+    scaled = torch.empty(images.shape, dtype=torch.float32, device=images.device) if out is None else out
     largest = 255 if images.dtype == torch.uint8 else 1
     plain = not any(mean) and all(value == 1.0 for value in std)
     weight: Any = 1.0 / largest

@@ -25,6 +25,7 @@ from rt_flare.data.image_batches import ImageLoader, RawBatch
 from rt_flare.data.image_decoding import DECODING_VERSION, decode_pixels
 from rt_flare.data.manifest_index import ManifestIndex
 from rt_flare.data.remote_images import RemoteImages
+from rt_flare.data.reused_buffers import ReusedBuffers
 from rt_flare.data.uris import is_remote, resolve_uri, shown_uri
 from rt_flare.errors import DataError
 
@@ -79,10 +80,11 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
         self._prefix = f"{data_root.resolve()}/"
         self._shape = (channels, img_size, img_size)
         self._with_meta = with_meta
+        self._buffers = ReusedBuffers()
         self.cache = self._open_cache()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"cache": None}
+        return self.__dict__ | {"cache": None, "_buffers": ReusedBuffers()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -103,7 +105,8 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, ...]]:
         """Return several samples, gathered together; a DataLoader calls this. Errors are those of one sample."""
         raw = self.gather(indices)
-        return list(zip(raw.images(uint8=False), *raw.others, strict=True))
+        images = torch.from_numpy(self._buffers.take(tuple(raw.pixels.shape), np.float32))
+        return list(zip(raw.images(uint8=False, out=images), *raw.others, strict=True))
 
     def loader(
         self,

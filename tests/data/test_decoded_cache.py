@@ -132,15 +132,6 @@ def test_damaged_pixels_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "found 2 damaged entries" in caplog.text
 
 
-def test_a_changed_byte_always_changes_the_sum() -> None:
-    """X9"""
-    rows = np.tile(pixels(0, size=64), (64 * 8, 1))
-    before = subject._sum_pixels(rows)
-    for bit in range(64 * 8):
-        rows[bit, bit // 8] ^= 1 << bit % 8
-    assert (subject._sum_pixels(rows) != before).all()
-
-
 @pytest.mark.parametrize(("key", "num", "size"), [({"k": [1, 3]}, NUM, SIZE), (KEY, NUM + 1, SIZE), (KEY, NUM, 56)])
 def test_another_key_is_another_file(tmp_path: Path, key: dict[str, Any], num: int, size: int) -> None:
     """X9: data, size, code and versions stand in the key."""

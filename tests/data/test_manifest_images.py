@@ -238,6 +238,22 @@ def test_batches_hold_the_items(root: Path, multi_label: bool) -> None:
             assert metas == [item[2] for item in items]
 
 
+@pytest.mark.parametrize("uint8", [False, True])
+def test_batches_that_are_held_keep_their_values(root: Path, uint8: bool) -> None:
+    """X9: memory is used again, but not theirs."""
+    dataset = opened(root, 12)
+    every(dataset)
+    held, copies = [], []
+    for _ in range(3):
+        for images, _targets in dataset.loader(3, uint8=uint8):
+            held.append(images[1:])
+            copies.append(images[1:].clone())
+        for start in range(0, COUNT, 3):
+            held.append(dataset.__getitems__(range(start, start + 3))[1][0])
+            copies.append(held[-1].clone())
+    assert all(torch.equal(one, other) for one, other in zip(held, copies, strict=True))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_default_collate_works(root: Path, workers: int) -> None:
     """K6: a plain DataLoader; its workers fill the cache."""
