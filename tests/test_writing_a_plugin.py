@@ -46,8 +46,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(project: Path, command: str) -> subprocess.CompletedProcess[str]:
     venv = project.parent / "venv"
+    # Set by `python -m uv`: it would install into that interpreter's environment.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("UV_INTERNAL")}
     environment = {
-        **os.environ,
+        **inherited,
         "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "VIRTUAL_ENV": str(venv),
         "UV_CONFIG_FILE": str(project.parent / "uv.toml"),
