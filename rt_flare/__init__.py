@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rt_flare.configs import FederationConfig, TrainingConfig
+    from rt_flare.data.image_batches import normalize_images
     from rt_flare.datasets import open_dataset
 
 __version__ = "0.1.0"
-__all__ = ["FederationConfig", "TrainingConfig", "__version__", "open_dataset"]
+__all__ = ["FederationConfig", "TrainingConfig", "__version__", "normalize_images", "open_dataset"]
 
 _HOME = {
     "FederationConfig": "rt_flare.configs",
     "TrainingConfig": "rt_flare.configs",
+    "normalize_images": "rt_flare.data.image_batches",
     "open_dataset": "rt_flare.datasets",
 }
 

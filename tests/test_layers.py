@@ -17,13 +17,13 @@ ROOT = Path(rt_flare.__file__).parent
 LAYERS: list[tuple[str, ...]] = [
     ("errors", "configs"),
     ("core", "data"),
-    ("hookspecs", "catalog", "builtin_plugin", "datasets", "testing"),
-    ("components", "timeouts"),
+    ("hookspecs", "plugin_loading", "catalog", "builtin_plugin", "datasets"),
+    ("components", "timeouts", "testing"),
     ("jobs",),
     ("sdk", "cli", "report", "quickstart"),
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-NVFLARE_ALLOWED = {"components", "timeouts", "jobs", "sdk"}
+NVFLARE_ALLOWED = {"components", "timeouts", "testing", "jobs", "sdk"}
 HEAVY = {"torch", "torchvision", "nvflare", "numpy", "PIL", "fsspec"}
 
 

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli import shards
+from rt_flare.cli import plugins, shards
 from rt_flare.cli.exit_code import ExitCode
-from rt_flare.cli.format import Format, FormatOption
+from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.errors import ConfigError, JobError, RtFlareError
 
@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
 
 

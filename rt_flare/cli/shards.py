@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rt_flare.cli.exit_code import ExitCode
-from rt_flare.cli.format import Format, FormatOption
+from rt_flare.cli.output_format import Format, FormatOption
 
 __all__ = ["app"]
 

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
-import numpy as np
-from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey
-from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
-from nvflare.app_common.app_constant import AppConstants
-from nvflare.app_common.app_event_type import AppEventType
-
-from rt_flare.components.events import UPDATE_REJECTED, Rejection
-from rt_flare.components.wire import NUM_SAMPLES, register_tensors
+from rt_flare.components.gated_aggregator import GatedAggregator
 from rt_flare.core.ordered_mean import OrderedMean
-from rt_flare.core.state_dict import TensorSpec, describe, to_plain
-from rt_flare.core.update_gate import UpdateGate
 from rt_flare.core.weighted_mean import WeightedMean
-from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
 __all__ = ["SampleWeightedAggregator"]
 
 
-class SampleWeightedAggregator(ModelAggregator):
+class SampleWeightedAggregator(GatedAggregator):
     """Takes the mean of the sites' weights, weighted by their samples: ``sum(n_i w_i) / sum(n_i)``.
 
-    Every update is checked whole before anything of it is added (see `UpdateGate`); a refused one is logged with
-    the rule that it broke, and the result is that of the others alone, bit for bit. A round without one accepted
-    update raises, which makes NVFlare's controllers fail the job and leaves the last good model as it is.
-
-    One class with two faces: `Aggregator` (``accept``, ``aggregate``, ``reset``) and `ModelAggregator`
-    (``accept_model``, ``aggregate_model``, ``reset_stats``).
+    After a refused update the result is that of the others alone, bit for bit.
 
     Args:
         deterministic: add in site-name order, so that the result's bytes do not depend on the order of arrival.
@@ -46,111 +25,9 @@ class SampleWeightedAggregator(ModelAggregator):
         super().__init__()
         self.deterministic = deterministic
         self.max_held_bytes = max_held_bytes
-        register_tensors()
-        self._reference: dict[str, TensorSpec] = {}
-        self._expected_sites: set[str] | None = None
-        self._sends_numpy = False
-        self._round: int | None = None
-        self._start_round(None)
 
-    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Learn at each round's start what the global model looks like and who is expected."""
-        super().handle_event(event_type, fl_ctx)
-        if event_type == AppEventType.ROUND_STARTED:
-            self._reference = _global_model_specs(fl_ctx)
-            self._expected_sites = {client.name for client in fl_ctx.get_engine().get_clients()}
-            self._start_round(fl_ctx.get_prop(AppConstants.CURRENT_ROUND))
-        elif event_type == EventType.START_RUN:
-            self.fl_ctx = fl_ctx
-
-    def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
-        """Check and add one site's reply. Never raises: a refused update returns False, and the log says why."""
-        self.fl_ctx = fl_ctx
-        site = fl_ctx.get_peer_context().get_identity_name()
-        if shareable.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-            return self._refuse(site, UpdateError("error_reply", f"{site} replied with an error"))
-        try:
-            dxo = from_shareable(shareable)
-        except Exception as error:  # noqa: BLE001 - a hostile reply may break the parser anywhere
-            return self._refuse(site, UpdateError("unreadable", f"update of {site}: {error}"))
-        round_number = shareable.get_cookie(AppConstants.CONTRIBUTION_ROUND)
-        return self._accept(site, round_number, dxo.data_kind, dxo.data, dxo.meta or {})
-
-    def accept_model(self, model: FLModel) -> bool:
-        """Check and add one site's model (NVFlare's FedAvg). Never raises, as `accept`."""
-        meta = model.meta or {}
-        kind = DataKind.WEIGHT_DIFF if model.params_type == ParamsType.DIFF else DataKind.WEIGHTS
-        return self._accept(str(meta.get("client_name", "")), model.current_round, kind, model.params, meta)
-
-    def aggregate(self, fl_ctx: FLContext) -> Shareable:
-        """The round's mean as a Shareable (ScatterAndGather); raises `NoAcceptedUpdateError` without updates."""
-        self.fl_ctx = fl_ctx
-        meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: self._mean.total_samples}
-        return DXO(DataKind.WEIGHTS, data=self._result(), meta=meta).to_shareable()
-
-    def aggregate_model(self) -> FLModel:
-        """The round's mean as an FLModel (FedAvg); raises `NoAcceptedUpdateError` without updates."""
-        return FLModel(params_type=ParamsType.FULL, params=self._result(), meta={})
-
-    def reset(self, fl_ctx: FLContext) -> None:
-        """Forget the round (ScatterAndGather)."""
-        self._start_round(self._round)
-
-    def reset_stats(self) -> None:
-        """Forget the round (FedAvg)."""
-        self._start_round(self._round)
-
-    def skip(self, site: str) -> None:
-        """Note that no update of ``site`` will come in this round."""
-        self._mean.skip(site)
-
-    def _start_round(self, round_number: int | None) -> None:
-        self._round = round_number
-        self._gate = UpdateGate(round_number, self._reference, self._expected_sites)
+    def new_accumulator(self, expected_sites: Collection[str]) -> WeightedMean:
+        """Return the mean of one round, in site-name order if ``deterministic``."""
         if self.deterministic:
-            self._mean: WeightedMean = OrderedMean(self._expected_sites or (), max_held_bytes=self.max_held_bytes)
-        else:
-            self._mean = WeightedMean()
-
-    def _accept(self, site: str, round_number: int | None, kind: str, weights: Any, meta: dict[str, Any]) -> bool:
-        try:
-            if kind != DataKind.WEIGHTS:
-                raise UpdateError("data_kind", f"update of {site}: found {kind}, expected full weights (WEIGHTS)")
-            state, num_samples = self._gate.check(site, round_number, weights, _num_samples(site, meta))
-            self._sends_numpy = any(isinstance(value, np.ndarray) for value in weights.values())
-            self._mean.add(site, state, num_samples)
-        except UpdateError as error:
-            return self._refuse(site, error)
-        return True
-
-    def _refuse(self, site: str, error: UpdateError) -> bool:
-        self._mean.skip(site)
-        self.warning(f"refused ({error.reason}): {error}")
-        rejection = Rejection(site=site, reason=error.reason, message=str(error))
-        self.fire_event_with_data(UPDATE_REJECTED, self.fl_ctx, UPDATE_REJECTED, rejection)
-        return False
-
-    def _result(self) -> dict[str, Any]:
-        try:
-            mean = self._mean.result()
-        except NoAcceptedUpdateError:
-            self.error("no update was accepted in this round")
-            raise
-        self.info(f"aggregated {len(self._mean.sites)} updates of {self._mean.total_samples} samples")
-        if self._sends_numpy:
-            return {name: tensor.numpy() for name, tensor in mean.items()}
-        return dict(mean)
-
-
-def _num_samples(site: str, meta: dict[str, Any]) -> Any:
-    ours, nvflares = meta.get(NUM_SAMPLES), meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND)
-    if ours is not None and nvflares is not None and ours != nvflares:
-        raise UpdateError("samples_conflict", f"update of {site}: two sample counts, {ours!r} and {nvflares!r}")
-    return nvflares if ours is None else ours
-
-
-def _global_model_specs(fl_ctx: FLContext) -> dict[str, TensorSpec]:
-    model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
-    if not isinstance(model, ModelLearnable) or model.is_empty():
-        return {}
-    return describe(to_plain(model[ModelLearnableKey.WEIGHTS]))
+            return OrderedMean(expected_sites, max_held_bytes=self.max_held_bytes)
+        return WeightedMean()

@@ -16,8 +16,8 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.gated_aggregator import GatedAggregator
 from rt_flare.components.persistor import CONTRIBUTORS, CustomPersistor
 from rt_flare.components.site import code_dir
 from rt_flare.components.wire import NUM_SAMPLES, TRAIN_DEADLINE_SECONDS, read_report, register_tensors
@@ -213,7 +213,7 @@ class RtFedAvg(ModelController):
         accepted, reason = False, None
         if report.failure is not None:
             self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
-            if isinstance(self.aggregator, SampleWeightedAggregator):
+            if isinstance(self.aggregator, GatedAggregator):
                 self.aggregator.skip(site)
         else:
             accepted = self._offer(reply, fl_ctx)

@@ -12,7 +12,7 @@ ROUND_CLOSED = "_rt_flare_round_closed"
 """Fired by `RtFedAvg` with a `RoundRecord` under the same key: a round ended, or became better known."""
 
 UPDATE_REJECTED = "_rt_flare_update_rejected"
-"""Fired by `SampleWeightedAggregator` with a `Rejection` under the same key."""
+"""Fired by `GatedAggregator` with a `Rejection` under the same key."""
 
 JOB_ENDING = "_rt_flare_job_ending"
 """Fired by `RtFedAvg` with a `JobEnding` under the same key, before it fails or stops a job."""

@@ -1,4 +1,4 @@
-"""Decode one image to a float tensor, with the size known before a pixel is allocated."""
+"""Decode one image to a square of pixels, with the size known before a pixel is allocated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torchvision.transforms.v2 import functional
 
 from rt_flare.errors import DataError
 
-__all__ = ["MAX_PIXELS", "decode_square"]
+__all__ = ["DECODING_VERSION", "MAX_PIXELS", "decode_pixels", "decode_square"]
+
+DECODING_VERSION = 2
+"""Goes up with every change of this module that may change a pixel: what was decoded before is then out of date."""
 
 MAX_PIXELS = 178_956_970
 """Largest image, in pixels: Pillow's own limit for certain decompression bombs."""
@@ -22,6 +25,15 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 def decode_square(content: bytes, channels: int, size: int) -> torch.Tensor:
     """Return the image ``content`` as float32 of shape (channels, size, size) with values in [0, 1].
+
+    Arguments and errors are those of `decode_pixels`.
+    """
+    scaled: torch.Tensor = functional.to_dtype(decode_pixels(content, channels, size), torch.float32, scale=True)
+    return scaled
+
+
+def decode_pixels(content: bytes, channels: int, size: int) -> torch.Tensor:
+    """Return the image ``content`` in shape (channels, size, size): uint8, or float32 in [0, 1] if it has 16 bits.
 
     JPEG goes through torchvision, PNG, WebP, BMP, GIF (first frame), TIFF and PPM through Pillow: torchvision's decoder
     of PNG ends the whole process at a damaged byte. An image of another shape is stretched to the square with
@@ -54,10 +66,10 @@ def decode_square(content: bytes, channels: int, size: int) -> torch.Tensor:
         raise DataError(f"the image is damaged: {error}") from error
     if pixels.dtype != torch.uint8:
         pixels = functional.to_dtype(pixels, torch.float32, scale=True)
+    square: torch.Tensor = pixels
     if pixels.shape[-2:] != (size, size):
-        pixels = functional.resize(pixels, [size, size], antialias=True)
-    scaled: torch.Tensor = functional.to_dtype(pixels, torch.float32, scale=True)
-    return scaled
+        square = functional.resize(pixels, [size, size], antialias=True)
+    return square
 
 
 def _decode_with_pillow(image: Image.Image, channels: int) -> torch.Tensor:

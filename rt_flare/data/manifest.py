@@ -17,6 +17,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +45,7 @@ __all__ = [
     "iter_manifest",
     "load_manifest",
     "manifest_lines",
+    "open_manifest",
     "scan_manifest",
     "write_manifest",
 ]
@@ -115,7 +117,7 @@ def scan_manifest(path: Path) -> ManifestScan:
     Raises:
         MissingManifestError: there is no such file; raised when the pass begins.
     """
-    return ManifestScan(lambda: _open(path))
+    return ManifestScan(lambda: open_manifest(path))
 
 
 def count_entries(path: Path) -> int:
@@ -124,7 +126,7 @@ def count_entries(path: Path) -> int:
     Raises:
         MissingManifestError: there is no such file.
     """
-    with _open(path) as file:
+    with open_manifest(path) as file:
         return sum(1 for line in file if not line.isspace())
 
 
@@ -190,7 +192,12 @@ def _line_of(entry: ManifestEntry, number: int, seen: dict[str, int], path: Path
     return line
 
 
-def _open(path: Path) -> BinaryIO:
+def open_manifest(path: Path) -> BufferedReader:
+    """Open ``path`` to read.
+
+    Raises:
+        MissingManifestError: there is no such file.
+    """
     try:
         return path.open("rb")
     except FileNotFoundError:

@@ -1,199 +1,260 @@
-"""A manifest of any size as a sequence: checked once, then opened by mapping a file, parsed line by line on demand."""
+"""A manifest as a mapped file: read once, then opened without reading a line, whatever its length.
+
+The file holds, after its header, ``num_entries + 1`` ends of the lines, of the label lists and of the uris, then all
+labels, then all uris. It is written whole and renamed, so its header and its size vouch for it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
+import shutil
+import tempfile
 import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from rt_flare.core.durable_io import write_atomic
-from rt_flare.data.cache_home import cache_home
-from rt_flare.data.manifest import ManifestEntry, check_manifest, scan_manifest
+from rt_flare.data.file_identity import FileIdentity, identify, is_settled
+from rt_flare.data.manifest import ManifestEntry, check_manifest, describe_problems, open_manifest, scan_manifest
 from rt_flare.data.manifest_line import parse_line
+from rt_flare.data.mapped_file import HEADER_BYTES, map_file, pack_header, read_header
 from rt_flare.errors import ManifestError
 
-__all__ = ["LabelStats", "MappedManifest", "indexed_count"]
+__all__ = ["INDEX_SUFFIX", "ManifestIndex", "open_index"]
 
-_SCHEMA = "rt_flare.manifest_index/1"
-_HEADER_BYTES = 4096
-_SETTLED_SECONDS = 2.0
+INDEX_SUFFIX = ".index"
+_FORMAT = 1
+_BLOCK = 1 << 16
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LabelStats:
-    """What a dataset needs to know about all labels at once; -1 and 0 where there are none.
-
-    Attributes:
-        max_label, max_label_line: the largest label, and the first line that has it.
-        fewest, fewest_line: the smallest number of labels of an entry, and the first line with so many.
-        most, most_line: the largest.
-    """
-
-    max_label: int = -1
-    max_label_line: int = 0
-    fewest: int = -1
-    fewest_line: int = 0
-    most: int = -1
-    most_line: int = 0
-
-
-class MappedManifest(Sequence[ManifestEntry]):
-    """The entries of a manifest, each parsed when it is asked for.
-
-    Opening one for the first time reads and checks the manifest and writes where its lines start to `cache_home`.
-    From then on that file is mapped, and the manifest is not read again until its size, date or inode change. Can be
-    pickled: the other process opens the same files.
+class ManifestIndex(Sequence[ManifestEntry]):
+    """The entries of one manifest, each read from its line when asked for; labels and uris come from the mapped file.
 
     Attributes:
         path: the manifest.
-        labels: what is known of all labels.
+        sha256: of the manifest's contents, in hexadecimal.
+        max_label: the largest label, -1 if there is none.
+        label_counts: fewest and most labels of an entry.
+        file: the mapped file, None for an index in memory.
     """
 
-    def __init__(self, path: Path, offsets: npt.NDArray[np.uint64], size: int, labels: LabelStats) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], data: Any, file: Path | None) -> None:
         self.path = path
-        self.labels = labels
-        self._offsets = offsets
-        self._size = size
-        self._file = path.open("rb", buffering=0)
+        self.sha256: str = header["sha256"]
+        self.max_label: int = header["max_label"]
+        self.label_counts: tuple[int, int] = tuple(header["label_counts"])
+        self.file = file
+        self._identity = FileIdentity(*header["identity"])
+        self._num_entries: int = header["num_entries"]
+        ends = 8 * (self._num_entries + 1)
+        places = np.cumsum([HEADER_BYTES, ends, ends, ends, 4 * header["num_labels"]]).tolist()
+        self._line_ends, self._label_ends, self._uri_ends = (
+            np.frombuffer(data, np.uint64, self._num_entries + 1, place).view(np.int64) for place in places[:3]
+        )
+        self._labels = np.frombuffer(data, np.int32, header["num_labels"], places[3])
+        self._uris = memoryview(data)[places[4] :]
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the manifest ``path``.
-
-        Raises:
-            ManifestError: the manifest breaks its format; all problems at once (see `load_manifest`).
-            MissingManifestError: there is no such file.
-        """
-        found = _read_index(path)
-        if found is not None:
-            return cls(path, *found)
-        return cls(path, *_make_index(path))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.file and self.file.parent, self.sha256)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return self._num_entries
 
     @overload
     def __getitem__(self, index: int) -> ManifestEntry: ...
     @overload
     def __getitem__(self, index: slice) -> list[ManifestEntry]: ...
     def __getitem__(self, index: int | slice) -> ManifestEntry | list[ManifestEntry]:
-        """Parse one line, or several.
+        """Read one entry, or several, from the manifest.
 
         Raises:
-            IndexError: there is no such entry.
-            ManifestError: the manifest has been changed since it was opened.
+            ManifestError: the manifest has changed since the index was opened.
         """
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        start = int(self._offsets[place])
-        stop = int(self._offsets[place + 1]) if place + 1 < len(self) else self._size
-        entry = parse_line(os.pread(self._file.fileno(), stop - start, start), place + 1)[1]
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        start, end = self._line_ends[position : position + 2].tolist()
+        with open_manifest(self.path) as file:
+            if identify(os.fstat(file.fileno())) != self._identity:
+                raise _changed(self.path)
+            file.seek(start)
+            problems, entry = parse_line(file.read(end - start), position + 1)
         if entry is None:
-            raise ManifestError(f"{self.path}:{place + 1}: the file was changed while it was in use. Start again.")
+            raise ManifestError(describe_problems(self.path, problems, len(problems)))
         return entry
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return MappedManifest.open, (self.path,)
+    def uri(self, index: int) -> str:
+        """Return the uri of entry ``index``, counted from 0."""
+        start, end = self._uri_ends[index : index + 2].tolist()
+        return str(self._uris[start:end], "utf-8")
+
+    def labels(self, index: int) -> npt.NDArray[np.int32]:
+        """Return the labels of entry ``index``, counted from 0."""
+        start, end = self._label_ends[index : index + 2].tolist()
+        return self._labels[start:end]
+
+    def single_labels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Return the label of each of these entries, all of which have one or more; the first one counts."""
+        return self._labels[self._label_ends[indices]]
+
+    def find_label_count_other_than(self, expected: int) -> int:
+        """Return the first entry with another number of labels; there must be one."""
+        return int(np.argmax(np.diff(self._label_ends) != expected))
+
+    def find_label_from(self, minimum: int) -> int:
+        """Return the first entry with a label of at least ``minimum``; there must be one."""
+        return int(np.searchsorted(self._label_ends, np.argmax(self._labels >= minimum), side="right")) - 1
 
 
-def indexed_count(path: Path) -> int | None:
-    """Return the number of entries of a manifest that was opened before; None if it was not, or has changed."""
-    found = _read_index(path)
-    return len(found[0]) if found is not None else None
+def open_index(manifest: Path, folder: Path | None, *, max_problems: int = 20) -> ManifestIndex:
+    """Return the index of ``manifest``, mapped from a file in ``folder``; the manifest is read if it is new there.
+
+    The file counts as long as the manifest has the size and the times that it had when it was read. Without a folder
+    the index is made in memory.
+
+    Raises:
+        ManifestError: the manifest breaks its format (see `load_manifest`), or changes while it is read.
+        MissingManifestError: there is no manifest.
+    """
+    with open_manifest(manifest) as source:
+        if folder is not None:
+            name = hashlib.sha256(os.fsencode(manifest.resolve())).hexdigest()[:32]
+            file = folder / f"{name}{INDEX_SUFFIX}"
+            index = _map(manifest, identify(os.fstat(source.fileno())), file)
+            if index is not None:
+                return index
+            try:
+                return _make(manifest, source, file, max_problems)
+            except OSError as error:
+                _logger.warning("%s: the index of %s stays in memory: %s", file, manifest, error)
+                source.seek(0)
+        buffer = io.BytesIO()
+        header = _write(manifest, source, buffer, None, max_problems)
+        return ManifestIndex(manifest, header, buffer.getbuffer(), None)
 
 
-def _make_index(path: Path) -> tuple[npt.NDArray[np.uint64], int, LabelStats]:
-    before = time.time()
-    state = _state(path) if path.exists() else {}
-    offsets = array("Q")
-    seen = LabelStats()
-    values = asdict(seen)
-    scan = scan_manifest(path)
+def _reopen(manifest: Path, folder: Path | None, sha256: str) -> ManifestIndex:
+    index = open_index(manifest, folder)
+    if index.sha256 != sha256:
+        raise _changed(manifest)
+    return index
+
+
+def _changed(manifest: Path) -> ManifestError:
+    return ManifestError(f"{manifest} has changed while it was in use. Open the dataset again.")
+
+
+def _make(manifest: Path, source: io.BufferedReader, file: Path, max_problems: int) -> ManifestIndex:
+    headers: list[dict[str, Any]] = []
+    write_atomic(file, lambda target: headers.append(_write(manifest, source, target, file.parent, max_problems)))
+    with file.open("rb") as mapped:
+        return ManifestIndex(manifest, headers[0], map_file(mapped.fileno()), file)
+
+
+def _map(manifest: Path, identity: FileIdentity, file: Path) -> ManifestIndex | None:
+    """Return the index in ``file`` if it is whole and of this manifest."""
+    try:
+        mapped = file.open("rb")
+    except FileNotFoundError:
+        return None
+    with mapped:
+        header = read_header(mapped.fileno())
+        expected = {"kind": "manifest index", "format": _FORMAT, "path": _shown(manifest)}
+        if header is None or any(header.get(key) != value for key, value in expected.items()):
+            _logger.warning("%s: found no index of %s, it is made anew", file, manifest)
+            return None
+        if FileIdentity(*header["identity"]) != identity or not is_settled(identity, header["read_at_ns"]):
+            return None
+        if os.fstat(mapped.fileno()).st_size != header["num_bytes"]:
+            _logger.warning("%s: found another size than %d bytes, it is made anew", file, header["num_bytes"])
+            return None
+        return ManifestIndex(manifest, header, map_file(mapped.fileno()), file)
+
+
+def _shown(manifest: Path) -> str:
+    return os.fsencode(manifest.resolve())[-1024:].decode(errors="replace")
+
+
+def _write(
+    manifest: Path, source: io.BufferedReader, target: BinaryIO, folder: Path | None, max_problems: int
+) -> dict[str, Any]:
+    """Write the index of ``source`` to ``target`` and return its header."""
+    identity, read_at_ns = identify(os.fstat(source.fileno())), time.time_ns()
+    tables = [_Table(code, folder) for code in "QQQiB"]
+    line_ends, label_ends, uri_ends, labels, uris = tables
+    num_entries, fewest, most, largest = 0, 1 << 62, 0, -1
+    for table in (line_ends, label_ends, uri_ends):
+        table.add([0])
+    scan = scan_manifest(manifest)
 
     def take(entry: ManifestEntry) -> None:
-        offsets.append(scan.offset)
-        count = len(entry.y)
-        if count > values["most"]:
-            values["most"], values["most_line"] = count, entry.line
-        if count < values["fewest"] or not values["fewest_line"]:
-            values["fewest"], values["fewest_line"] = count, entry.line
-        if count and (largest := max(entry.y)) > values["max_label"]:
-            values["max_label"], values["max_label_line"] = largest, entry.line
+        nonlocal num_entries, fewest, most, largest
+        num_entries += 1
+        fewest, most = min(fewest, len(entry.y)), max(most, len(entry.y))
+        largest = max(largest, *entry.y, -1)
+        labels.add(entry.y)
+        uris.add(entry.uri.encode())
+        line_ends.add([scan.position])
+        label_ends.add([labels.length])
+        uri_ends.add([uris.length])
 
-    check_manifest(path, take, scan=scan)
-    places = np.asarray(offsets, dtype=np.uint64)
-    # A file that was written just now may be written again within the precision of its date.
-    if before - state["ctime_ns"] / 1e9 > _SETTLED_SECONDS and _state(path) == state:
-        _write_index(path, {"schema": _SCHEMA, "count": len(places), **state, "labels": values}, places)
-    return places, state["size"], LabelStats(**values)
-
-
-def _read_index(path: Path) -> tuple[npt.NDArray[np.uint64], int, LabelStats] | None:
-    index = _index_path(path)
-    header = _header(index)
-    if header is None:
-        return None
-    state = _state(path)
-    if {key: header[key] for key in state} != state:
-        return None
-    offsets: npt.NDArray[np.uint64] = np.memmap(
-        index, dtype="<u8", mode="r", offset=_HEADER_BYTES, shape=(header["count"],)
-    )
-    return offsets, state["size"], LabelStats(**header["labels"])
-
-
-def _header(index: Path) -> dict[str, Any] | None:
-    try:
-        with index.open("rb") as file:
-            header = orjson.loads(file.read(_HEADER_BYTES))
-            size = os.fstat(file.fileno()).st_size
-    except (OSError, orjson.JSONDecodeError):
-        return None  # there is none, or one of another make: it is made anew
-    if not isinstance(header, dict) or header.get("schema") != _SCHEMA or size != _HEADER_BYTES + 8 * header["count"]:
-        return None
+    check_manifest(manifest, take, max_problems, scan=scan)
+    source.seek(0)
+    sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    if not identity == identify(os.fstat(source.fileno())) == identify(manifest.stat()):
+        raise ManifestError(f"{manifest} changed while it was read. Write it elsewhere and rename it into place.")
+    header = {
+        "kind": "manifest index",
+        "format": _FORMAT,
+        "path": _shown(manifest),
+        "identity": list(identity),
+        "read_at_ns": read_at_ns,
+        "sha256": sha256,
+        "num_entries": num_entries,
+        "num_labels": labels.length,
+        "num_bytes": HEADER_BYTES + sum(table.num_bytes for table in tables),
+        "max_label": largest,
+        "label_counts": [fewest, most],
+    }
+    target.write(pack_header(header))
+    for table in tables:
+        table.move_to(target)
     return header
 
 
-def _write_index(path: Path, header: dict[str, Any], offsets: npt.NDArray[np.uint64]) -> None:
-    def write(file: BinaryIO) -> None:
-        file.write(orjson.dumps(header).ljust(_HEADER_BYTES))
-        file.write(offsets.astype("<u8", copy=False).data)
+class _Table:
+    """Numbers on their way to the index: a block in memory, the others in a temporary file without a name."""
 
-    index = _index_path(path)
-    try:
-        write_atomic(index, write)
-    except OSError as error:
-        # The next process reads the manifest again, no more than that.
-        _logger.warning("%s: the index of %s cannot be kept: %s. Set RT_FLARE_CACHE_DIR.", index, path, error)
-        return
-    for other in index.parent.glob("*.index"):
-        about = _header(other)
-        if about is not None and not Path(about["path"]).exists():
-            other.unlink(missing_ok=True)
+    def __init__(self, code: str, folder: Path | None) -> None:
+        self._block = array(code)
+        self._file = io.BytesIO() if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self.length = 0
 
+    @property
+    def num_bytes(self) -> int:
+        return self.length * self._block.itemsize
 
-def _state(path: Path) -> dict[str, Any]:
-    about = path.stat()
-    return {
-        "path": str(path.resolve()),
-        "size": about.st_size,
-        "mtime_ns": about.st_mtime_ns,
-        "ctime_ns": about.st_ctime_ns,
-        "inode": about.st_ino,
-    }
+    def add(self, values: Sequence[int]) -> None:
+        self.length += len(values)
+        self._block.extend(values)
+        if len(self._block) >= _BLOCK:
+            self._flush()
 
+    def move_to(self, target: BinaryIO) -> None:
+        self._flush()
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, target, 1 << 20)
+        self._file.close()
 
-def _index_path(path: Path) -> Path:
-    return cache_home() / "manifests" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.index"
+    def _flush(self) -> None:
+        self._file.write(self._block.tobytes())
+        del self._block[:]

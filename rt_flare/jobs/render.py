@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
 from rt_flare.data.site_shard import find_shards
 from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, JobError
+from rt_flare.jobs.aggregator_component import use_aggregator
 from rt_flare.jobs.config_values import config_object, config_text
 from rt_flare.jobs.template import load_template
 from rt_flare.jobs.user_modules import sibling_modules
@@ -42,6 +44,8 @@ def render_job(
     data_root: Path | str = "",
     adapter: str = "manifest",
     adapter_args: Mapping[str, Any] | None = None,
+    aggregator: str = "sample_weighted_mean",
+    aggregator_args: Mapping[str, Any] | None = None,
     server_variables: Mapping[str, Any] | None = None,
     client_variables: Mapping[str, Any] | None = None,
     template: str = "rt_fedavg",
@@ -64,6 +68,7 @@ def render_job(
         data_dir: folder on the sites that shards are unpacked into.
         data_root: folder with data that the sites already have; "" for none.
         adapter: name of the dataset adapter; ``adapter_args`` are its options.
+        aggregator: name of the aggregator; ``aggregator_args`` are its options. The default leaves the template's.
         server_variables: further variables of the template's server configuration.
         client_variables: further variables of the template's client configuration.
         template: name of the job template.
@@ -73,12 +78,14 @@ def render_job(
         ``out``.
 
     Raises:
-        ConfigError: a value that cannot work or would not arrive unchanged.
+        ConfigError: a value that cannot work or would not arrive unchanged, or an adapter, aggregator or template that
+            is not installed here.
         JobError: ``model_def`` or a file beside it cannot be used, the number of shards is not that of the sites, or
             ``out`` holds something else than a job.
         ShardError: ``shards_dir`` is on this machine and its shards are not numbered from 1 without a gap.
     """
     check_sites(sites)
+    load_catalog().find_adapter(adapter)
     _warn(federation, len(sites))
     if shards_url and str(shards_dir):
         raise ConfigError("found shards_dir and shards_url, expected one of them")
@@ -121,6 +128,8 @@ def render_job(
             **(client_variables or {}),
         },
     )
+    if aggregator != "sample_weighted_mean" or aggregator_args:
+        job = use_aggregator(job, aggregator, aggregator_args, deterministic=federation.deterministic)
     meta = job.meta | {"name": federation.job_name, "min_clients": federation.min_clients}
     code = _custom_files(model_def, extra_files)
 

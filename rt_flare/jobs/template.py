@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import difflib
-import importlib.resources
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rt_flare.catalog import load_catalog
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.hocon import read_hocon
 
@@ -51,18 +51,12 @@ class JobTemplate:
 
 
 def find_template(name: str) -> Path:
-    """Folder of the template ``name``.
+    """Folder of the template ``name``, which a plugin may have brought.
 
     Raises:
-        ConfigError: there is no such template; the message lists those that exist.
+        ConfigError: there is no such template; the message lists those that are installed.
     """
-    home = _templates_home()
-    known = sorted(p.name for p in home.iterdir() if (p / "info.conf").is_file())
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"no job template {name!r}, found: {', '.join(known)}{hint}")
-    return home / name
+    return load_catalog().job_template(name)
 
 
 def load_template(name: str) -> JobTemplate:
@@ -95,15 +89,6 @@ def references(value: Any) -> set[str]:
     if isinstance(value, list):
         return set().union(*(references(item) for item in value))
     return set()
-
-
-def _templates_home() -> Path:
-    package = Path(str(importlib.resources.files("rt_flare")))
-    # The wheel carries the templates inside the package; in a checkout they stand beside it.
-    for home in (package / "_job_templates", package.parent / "job_templates"):
-        if home.is_dir():
-            return home
-    raise ConfigError(f"the job templates are missing from {package}: is rt_flare installed completely?")
 
 
 def _set(config: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:

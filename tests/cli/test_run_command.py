@@ -44,6 +44,7 @@ def test_a_failed_job_is_one_json_document_with_exit_code_1(rt_flare: RtFlare, m
     assert document["job_dir"] == str(tmp_path / "results")
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_cancelled_and_leaves_no_process(

@@ -18,7 +18,7 @@ from rt_flare.jobs.render import render_job
 from rt_flare.jobs.results import collect_results
 from rt_flare.jobs.simulator import run_simulator
 
-pytestmark = pytest.mark.simulator
+pytestmark = [pytest.mark.slow, pytest.mark.simulator]
 
 SITES = ["site-1", "site-2"]
 MODEL_DEF = """

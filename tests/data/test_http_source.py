@@ -122,6 +122,7 @@ SIGNED = (NOW - datetime.timedelta(hours=2)).strftime("%Y%m%dT%H%M%SZ")
         f"AWSAccessKeyId=k&Signature=secret&Expires={int(NOW.timestamp()) - 1}",
         f"se={(NOW - datetime.timedelta(hours=2)).strftime('%Y-%m-%dT%H:%M:%SZ')}&sig=secret",
     ],
+    ids=["amazon", "google", "amazon, old", "azure"],
 )
 def test_a_refusal_after_the_urls_own_time_is_an_expiry(serve: Serve, query: str) -> None:
     """K9: whatever words the storage has for it."""

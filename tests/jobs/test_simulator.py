@@ -22,6 +22,7 @@ from rt_flare.jobs.simulator import run_simulator
 MakeJob = Callable[..., Path]
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 @pytest.mark.parametrize("name", ["plain", "with space; $(x) & 'quotes'"])
 def test_runs_to_the_end_in_any_folder_and_reports_rounds_as_they_close(
@@ -64,6 +65,7 @@ def test_an_error_in_the_sites_code_fails_the_run_with_its_place(mini_job: MakeJ
     assert len(outcome.rounds) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_a_module_that_cannot_be_imported_fails_the_run_with_its_place(mini_job: MakeJob, tmp_path: Path) -> None:
     """J5: the server cannot start, so nobody wrote a summary."""
@@ -75,6 +77,7 @@ def test_a_module_that_cannot_be_imported_fails_the_run_with_its_place(mini_job:
     assert (outcome.error.file, outcome.error.line) == ("mini.py", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_an_earlier_runs_summary_is_not_taken_for_this_ones(mini_job: MakeJob, tmp_path: Path) -> None:
     """J5."""
@@ -110,6 +113,7 @@ def test_ctrl_c_ends_every_process_of_the_run(mini_job: MakeJob, tmp_path: Path)
     assert [process for process in family if process.is_running() and process.status() != "zombie"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_a_simulator_that_does_not_end_after_the_job_is_ended(mini_job: MakeJob, tmp_path: Path) -> None:
     """X7: the job's own state counts, with a note."""

@@ -17,7 +17,7 @@ from rt_flare.data.upload import upload_shards
 from rt_flare.jobs.poc import PocDeployment
 from rt_flare.jobs.render import render_job
 
-pytestmark = [pytest.mark.poc, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.poc, pytest.mark.timeout(420)]
 
 SITES = ["site-1", "site-2", "site-3"]
 MODEL_DEF = """

@@ -1,4 +1,4 @@
-"""The option that every command has: for people, or for programs."""
+"""The option ``--format`` that every command has."""
 
 from __future__ import annotations
 

@@ -1,0 +1,15 @@
+"""What this package registers with rt_flare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rt_flare.hookspecs import AdapterEntry, hookimpl
+
+__all__ = ["rt_flare_dataset_adapters"]
+
+
+@hookimpl
+def rt_flare_dataset_adapters() -> Mapping[str, AdapterEntry]:
+    """Return the adapter of this package."""
+    return {"tabular": AdapterEntry("rt_flare_tabular.adapter:TabularAdapter", "pip install rt-flare-tabular")}
