@@ -27,7 +27,7 @@ from rt_flare.errors import ConfigError
 
 __all__ = ["HttpReader", "HttpSource"]
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 20
 _MAX_REDIRECTS = 5
 _MAX_BODY_BYTES = 1 << 16
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -68,7 +68,7 @@ class HttpSource:
         """Ask for one byte: a signed URL allows no HEAD.
 
         Raises:
-            SourceError: see `HttpReader.read`.
+            SourceError: see `HttpReader.read_into`.
         """
         reader = HttpReader(self)
         try:
@@ -138,10 +138,9 @@ class HttpReader:
         self._connection: http.client.HTTPConnection | None = None
         self._socket: socket.socket | None = None
         self._origin: tuple[str, str] | None = None
-        self._buffer = bytearray(_CHUNK_BYTES)
 
-    def read(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield the bytes from ``start`` up to ``stop``.
+    def read_into(self, start: int, buffer: memoryview) -> Iterator[int]:
+        """Fill ``buffer`` with the bytes from ``start`` on, and yield the size of each piece.
 
         Raises:
             ConnectionLostError: no connection, a cut one, silence for the timeout, or the server is overloaded.
@@ -149,23 +148,44 @@ class HttpReader:
             SourceChangedError: the file is another one now.
             SourceError: the server refuses, or answers with something else than was asked for.
         """
+        response = self._requested(start, start + len(buffer))
+        done = 0
+        while done < len(buffer):
+            count = self._receive(response, buffer[done : done + _CHUNK_BYTES], len(buffer) - done)
+            done += count
+            yield count
+        if not response.isclosed():
+            self.close()
+
+    def read_whole(self, size: int) -> Iterator[memoryview]:
+        """Yield the file of ``size`` bytes from its start; each piece is valid until the next is asked for.
+
+        Raises:
+            SourceError: as in `read_into`.
+        """
+        response = self._requested(0, size)
+        buffer = memoryview(bytearray(_CHUNK_BYTES))
+        while size:
+            count = self._receive(response, buffer[:size], size)
+            size -= count
+            yield buffer[:count]
+
+    def _requested(self, start: int, stop: int) -> http.client.HTTPResponse:
         response = self.request(start, stop)
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         # Some servers answer 200 to a range and still send just that range, so the header decides.
         if start > 0 and (not found or int(found[1]) != start):
             raise SourceError(f"{self._source.shown}: asked for byte {start} and on, the server sent something else")
-        view = memoryview(self._buffer)
-        while start < stop:
-            try:
-                count = response.readinto(view[: min(len(view), stop - start)])
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise self._lost(error) from error
-            if not count:
-                raise self._lost(f"the server closed the connection {stop - start} bytes before the end")
-            start += count
-            yield view[:count]
-        if not response.isclosed():
-            self.close()
+        return response
+
+    def _receive(self, response: http.client.HTTPResponse, buffer: memoryview, missing: int) -> int:
+        try:
+            count = response.readinto(buffer)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._lost(error) from error
+        if not count:
+            raise self._lost(f"the server closed the connection {missing} bytes before the end")
+        return count
 
     def close(self) -> None:
         """Close the connection."""
@@ -174,7 +194,7 @@ class HttpReader:
             connection.close()
 
     def cancel(self) -> None:
-        """Make a `read` that waits in another thread fail soon."""
+        """Make a read that waits in another thread fail soon."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # the connection may be over
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -183,7 +203,7 @@ class HttpReader:
         """Ask for a piece and return the answer, with its body yet to be read.
 
         Raises:
-            SourceError: as in `read`.
+            SourceError: as in `read_into`.
         """
         while True:
             url = self._source.url()

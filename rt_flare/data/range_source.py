@@ -61,18 +61,25 @@ class RemoteFile:
 class RangeReader(Protocol):
     """One connection; used by one thread at a time."""
 
-    def read(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield the bytes from ``start`` up to ``stop`` in order; each piece is valid until the next is asked for.
+    def read_into(self, start: int, buffer: memoryview) -> Iterator[int]:
+        """Fill ``buffer`` with the bytes from ``start`` on, in order, and yield the size of each piece that came.
 
         Raises:
             SourceError: of the kind that says whether another try may help.
+        """
+
+    def read_whole(self, size: int) -> Iterator[memoryview]:
+        """Yield a file of ``size`` bytes from a place without ranges; each piece is valid until the next.
+
+        Raises:
+            SourceError: as in `read_into`.
         """
 
     def close(self) -> None:
         """Give the connection back."""
 
     def cancel(self) -> None:
-        """Make a `read` that waits in another thread fail soon."""
+        """Make a read that waits in another thread fail soon."""
 
 
 class RangeSource(Protocol):

@@ -212,9 +212,8 @@ class RangedDownload:
         start, done, tries = number * self.segment_bytes, 0, 0
         while done < length:
             try:
-                for chunk in connection.read(start + done, start + length):
-                    buffer[done : done + len(chunk)] = chunk
-                    done += len(chunk)
+                for count in connection.read_into(start + done, memoryview(buffer)[done:length]):
+                    done += count
                     tries = 0
                     if self._stopped.is_set():
                         return False
@@ -229,7 +228,7 @@ class RangedDownload:
         while True:
             done = 0
             try:
-                for chunk in connection.read(0, self._remote.size):
+                for chunk in connection.read_whole(self._remote.size):
                     self._kept.write(0, done, chunk)
                     done += len(chunk)
                     if self._stopped.is_set():

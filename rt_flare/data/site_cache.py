@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rt_flare.core.durable_io import read_json, write_json
-from rt_flare.data.archive import DiskError, flush_file_system, flush_folder
+from rt_flare.data.archive import DiskError, flush_file_system
 from rt_flare.data.use_locks import UseLocks
 from rt_flare.errors import ShardError
 
@@ -125,7 +126,10 @@ class SiteCache:
                 "version": version,
                 "unflushed_since_boot": _boot_id(),
             }
-            write_json(self._marker(sha256), record)
+            # Not flushed: that would wait for the files.
+            fresh = self._shards / f".{sha256}.fresh"
+            fresh.write_text(json.dumps(record))
+            fresh.replace(self._marker(sha256))
         self._flush_later(sha256, record)
         return target
 
@@ -154,7 +158,6 @@ class SiteCache:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(f"shards/{folder.name}")
             fresh.replace(place)
-            flush_folder(self.data_dir)
         return place
 
     def make_room(self, name: str, *, disk_bytes: int) -> None:
@@ -218,12 +221,14 @@ class SiteCache:
         marker = self._marker(sha256)
         try:
             record = read_json(marker)
+            usable = isinstance(record, dict) and type(record["num_bytes"]) is int
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise ShardError(f"{error}. Delete {marker.name} and the folder beside it.") from error
-        if not isinstance(record, dict) or type(record.get("num_bytes")) is not int:
-            raise ShardError(f"{marker}: found no record of a shard. Delete it and the folder beside it.")
+        except (ValueError, KeyError):
+            usable = False
+        if not usable:
+            _logger.warning("%s: no record of a shard, as a power cut may leave it: the shard is made again", marker)
+            return None
         # Files that were not on disk when the machine went down may be empty now.
         lost = record.get("unflushed_since_boot") not in {"", _boot_id()}
         return record if not lost and (self._shards / sha256).is_dir() else None

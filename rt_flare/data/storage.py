@@ -117,25 +117,30 @@ class FsspecSource:
         """Return itself: fsspec shares its connections."""
         return self
 
-    def read(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yield the bytes from ``start`` up to ``stop``.
+    def read_into(self, start: int, buffer: memoryview) -> Iterator[int]:
+        """Fill ``buffer`` with the bytes from ``start`` on, and yield the size of each piece.
 
         Raises:
             SourceError: the storage refuses; `ConnectionLostError` where another try may help.
         """
-        while start < stop:
-            end = min(start + _CHUNK_BYTES, stop)
-            content = self._call("read", self._file_system.cat_file, self._path, start=start, end=end)
-            if len(content) != end - start:
-                raise ConnectionLostError(f"{self.shown}: asked for {end - start} bytes at {start}, got {len(content)}")
-            start = end
-            yield memoryview(content)
+        for done in range(0, len(buffer), _CHUNK_BYTES):
+            piece = buffer[done : done + _CHUNK_BYTES]
+            first = start + done
+            content = self._call("read", self._file_system.cat_file, self._path, start=first, end=first + len(piece))
+            if len(content) != len(piece):
+                raise ConnectionLostError(f"{self.shown}: asked for {len(piece)} bytes at {first}, got {len(content)}")
+            piece[:] = content
+            yield len(piece)
+
+    def read_whole(self, size: int) -> Iterator[memoryview]:
+        """Not needed: every storage gives pieces."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Do nothing: the connections are fsspec's."""
 
     def cancel(self) -> None:
-        """Do nothing: a read is at most 4 MiB."""
+        """Do nothing: what is read at once is at most 4 MiB."""
 
     def _call(self, action: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
