@@ -115,12 +115,14 @@ def _imported_class(
     source: Path, name: str, code_dirs: tuple[Path, ...], seen: frozenset[str]
 ) -> ClassArguments | None:
     """The class that ``source`` imports as ``name``; ``seen`` are files on the way, so that a circle ends."""
-    key = f"{source}:{name}"
+    key = f"{source} imports {name}"
     for node in ast.walk(parse_module(source)):
         if isinstance(node, ast.ImportFrom) and node.module and key not in seen:
             original = next((alias.name for alias in node.names if (alias.asname or alias.name) == name), None)
             if original:
                 folder = source.parents[max(node.level - 1, 0)]
-                target = _file_of(folder, node.module.split(".")) if node.level else _module_file(node.module, code_dirs)
+                target = (
+                    _file_of(folder, node.module.split(".")) if node.level else _module_file(node.module, code_dirs)
+                )
                 return None if target is None else _arguments(target, original, code_dirs, seen | {key})
     return None

@@ -121,11 +121,15 @@ class ConfigKey(_Data):
         return self.reader or ", ".join(path.rpartition(".")[2] for path in self.classes)
 
     def problem(self, value: Any) -> str | None:
-        """Return what is wrong with ``value``, or None. Numbers in text are what NVFlare converts, except for arguments."""
+        """Return what is wrong with ``value``, None if nothing is."""
         expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.type]
         if self.type == "bool":
             return None if isinstance(value, bool) else f"expected {expected}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or (self.type == "int" and value != int(value)):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or (self.type == "int" and value != int(value))
+        ):
             return f"expected {expected}"
         if self.type == "int" and isinstance(value, float) and self.classes:
             return f"expected {expected} without a decimal point: the class raises TypeError for a float"

@@ -53,8 +53,8 @@ def _check(key: ConfigKey, reads: list[ConfigRead], root: Path) -> Iterator[str]
         if key.places != (Place.SERVER_COMPONENT,):
             yield f"{key.id}: neither a reader nor a class"
         return
-    path = root / key.reader
-    if not path.is_file():
+    source = root / key.reader
+    if not source.is_file():
         yield f"{key.id}: NVFlare has no {key.reader}"
         return
     section = _SECTIONS.get(key.places[0])
@@ -62,7 +62,7 @@ def _check(key: ConfigKey, reads: list[ConfigRead], root: Path) -> Iterator[str]
     if found:
         for read in found:
             yield from _check_default(key, read.default, f"{read.file}:{read.line}")
-    elif not _mentioned(key, path):
+    elif not _mentioned(key, source):
         yield f"{key.id}: {key.reader} does not read it"
 
 
@@ -92,6 +92,4 @@ def _mentioned(key: ConfigKey, path: Path) -> bool:
         isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in wanted
         for node in ast.walk(parse_module(path))
         if not isinstance(node, ast.Expr)
-    ) or any(
-        isinstance(node, ast.Attribute) and node.attr == key.key.upper() for node in ast.walk(parse_module(path))
-    )
+    ) or any(isinstance(node, ast.Attribute) and node.attr == key.key.upper() for node in ast.walk(parse_module(path)))

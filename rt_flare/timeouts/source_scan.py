@@ -14,8 +14,7 @@ from rt_flare.errors import ConfigError
 __all__ = ["ConfigRead", "nvflare_root", "parse_module", "scan_config_reads"]
 
 _GETTERS = {
-    f"get_{kind}_var": kind
-    for kind in ("int", "float", "bool", "str", "dict", "positive_int", "positive_float", "any")
+    f"get_{kind}_var": kind for kind in ("int", "float", "bool", "str", "dict", "positive_int", "positive_float", "any")
 }
 _APPLICATION = "application_config"
 _COMM_SECTION = "comm_config"
@@ -78,7 +77,8 @@ def scan_config_reads(root: Path) -> list[ConfigRead]:
     A variable whose name is built at run time from the exchange format counts with both prefixes, np_ and tensor_.
     A variable of comm_config.json counts where the accessor of its name is called, not where that is defined.
     """
-    modules, shared = [], {}
+    modules: list[_Module] = []
+    shared: dict[str, str] = {}
     for path in sorted(root.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if "_var(" in text or "comm_config" in text or "class ConfigVarName" in text:
@@ -181,11 +181,7 @@ def _keys_of_callers(name: ast.expr | None, module: _Module, shared: Mapping[str
     keys = []
     for function in (node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef)):
         parameters = [argument.arg for argument in function.args.args]
-        if (
-            function.name not in _GETTERS
-            and name.id in parameters
-            and any(node is name for node in ast.walk(function))
-        ):
+        if function.name not in _GETTERS and name.id in parameters and any(node is name for node in ast.walk(function)):
             position = parameters.index(name.id)
             for call in _calls(module.tree):
                 if _called(call) == function.name and len(call.args) > position:
