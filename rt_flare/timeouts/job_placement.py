@@ -83,7 +83,7 @@ def _arguments(entries: Any, key: ConfigKey, value: Any, variables: dict[str, An
 
 def _described(entries: Any) -> Iterator[dict[str, Any]]:
     for entry in entries or []:
-        yield entry["executor"] if "executor" in entry else entry
+        yield entry.get("executor", entry)
 
 
 def _pace(server: dict[str, Any], value: Any) -> None:

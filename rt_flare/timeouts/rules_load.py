@@ -33,7 +33,8 @@ def _submission(view: JobView) -> Iterator[Finding]:
     if view.client is None:
         return
     key, limit, size = "submit_task_result_timeout", view.submit_timeout, view.facts.model_bytes
-    queue = view.queue_seconds
+    queue, prefix = view.queue_seconds, view.exchange or "tensor"
+    request = view.server_value(f"{prefix}_streaming_per_request_timeout") or _PER_REQUEST_TIMEOUT
     if queue is not None and limit < queue + _MARGIN_SECONDS:
         message = (
             f"the server answers an update when it has fetched and added it, one site after the other: about "
@@ -41,9 +42,7 @@ def _submission(view: JobView) -> Iterator[Finding]:
         )
         expected = f"{queue + _MARGIN_SECONDS:.0f} or more"
         yield view.client_finding("B05", Severity.WARNING, key, limit, expected, message)
-    prefix = view.exchange or "tensor"
-    request = view.server_value(f"{prefix}_streaming_per_request_timeout") or _PER_REQUEST_TIMEOUT
-    if size is not None and size > _LARGE_MODEL and limit < request:
+    elif size is not None and size > _LARGE_MODEL and limit < request:
         message = f"the server asks again for a stalled chunk after {request:g} s; the site gives up after {limit:g} s"
         yield view.client_finding("B06", Severity.WARNING, key, limit, f"{request:g} or more", message)
 
