@@ -225,11 +225,11 @@ def _known(
             yield from _value(file, known[key], value)
         elif key in others or isinstance(value, Mapping | list):
             continue
-        elif found := keys.named(key):
-            yield _misplaced(file, key, value, found)
         elif key in keys.retired:
             message = f"removed after NVFlare {keys.retired[key].last_version}: {keys.retired[key].advice}"
             yield Finding("B02", Severity.ERROR, file, key, _short(value), "no such key", message)
+        elif (found := keys.named(key)) and (strict or not keys.nearest(key, known)):
+            yield _misplaced(file, key, value, found)
         elif (nearest := keys.nearest(key, known)) or strict:
             message = f"NVFlare {keys.version} does not read it{nearest}; a misspelt key is ignored without a word"
             yield Finding("B39", Severity.WARNING, file, key, _short(value), "a key that is read", message)

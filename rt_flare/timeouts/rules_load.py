@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rt_flare.timeouts.finding import Finding, Severity
@@ -40,7 +41,7 @@ def _submission(view: JobView) -> Iterator[Finding]:
             f"the server answers an update when it has fetched and added it, one site after the other: about "
             f"{format_seconds(queue)} for all of them. Sites give up after {limit:g} s and send the model again"
         )
-        expected = f"{queue + _MARGIN_SECONDS:.0f} or more"
+        expected = f"{math.ceil(queue + _MARGIN_SECONDS)} or more"
         yield view.client_finding("B05", Severity.WARNING, key, limit, expected, message)
     elif size is not None and size > _LARGE_MODEL and limit < request:
         message = f"the server asks again for a stalled chunk after {request:g} s; the site gives up after {limit:g} s"

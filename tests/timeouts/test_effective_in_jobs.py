@@ -244,7 +244,11 @@ WORKFLOW_ATTRIBUTES: dict[str, dict[str, str]] = {
         "rt": "wait_time_after_min_received",
     },
     "workflow.round_timeout_seconds": {"rt": "round_timeout_seconds"},
-    "workflow.memory_gc_rounds": {"sag": "_memory_gc_rounds", "fedavg": "memory_gc_rounds", "cyclic": "_memory_gc_rounds"},
+    "workflow.memory_gc_rounds": {
+        "sag": "_memory_gc_rounds",
+        "fedavg": "memory_gc_rounds",
+        "cyclic": "_memory_gc_rounds",
+    },
     "workflow.snapshot_every_n_rounds": {"sag": "_snapshot_every_n_rounds", "cyclic": "_snapshot_every_n_rounds"},
     "workflow.enable_tensor_disk_offload": {
         "sag": "enable_tensor_disk_offload",
