@@ -307,3 +307,41 @@ def test_nvflare_works_with_the_value_of_the_preset(
     expected = placed.get(key)
     assert expected is not None
     assert what_nvflare_reads(job, key, expected, monkeypatch) == expected
+
+
+def test_the_pace_component_gets_its_period(jobs: Callable[[str, str], tuple[Job, PlacedSettings]]) -> None:
+    """T6: the server builds it with the preset's value."""
+    pytest.importorskip("rt_flare.components.pace", reason="the component is not part of this version")
+    job, placed = jobs("low_latency", "tensor")
+    assert job.server().components["round_pace"].period_seconds == placed.get("component.task_check_period_seconds")
+
+
+def test_the_swarm_recipe_hands_its_round_timeout_to_the_sites(tmp_path: Path) -> None:
+    """T10: both acknowledgement timeouts of the sites come from it."""
+    from nvflare.app_opt.pt.recipes.swarm import SwarmLearningRecipe
+
+    script = tmp_path / "train.py"
+    script.write_text("")
+    timeout = apply_preset("swarm", num_sites=3).get("recipe.round_timeout")
+    recipe = SwarmLearningRecipe(
+        name="swarm",
+        model={"class_path": "torch.nn.Linear", "args": {"in_features": 2, "out_features": 2}},
+        num_rounds=1,
+        min_clients=3,
+        train_script=str(script),
+        round_timeout=timeout,
+    )
+    recipe.export(str(tmp_path / "out"))
+    client = json.loads(next((tmp_path / "out").rglob("config_fed_client.json")).read_text())
+    args = next(e["executor"]["args"] for e in client["executors"] if "Swarm" in e["executor"]["path"])
+    assert args["learn_task_ack_timeout"] == args["final_result_ack_timeout"] == timeout
+
+
+def test_every_key_of_every_preset_is_covered() -> None:
+    """T12: by this file, or by the one about kits."""
+    here = {key for _, _, key in IN_JOB} | {"component.task_check_period_seconds", "recipe.round_timeout"}
+    for name in builtin_presets():
+        for exchange in ("tensor", "np"):
+            for setting in apply_preset(name, num_sites=50, exchange=exchange).settings:
+                in_job = any(place.in_job for place in setting.key.places)
+                assert (setting.key.id in here) == in_job, setting.key.id
