@@ -20,6 +20,7 @@ from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.aggregator_component import use_aggregator
 from rt_flare.jobs.config_values import config_object, config_text
 from rt_flare.jobs.given_values import client_values, server_values, with_template_values
+from rt_flare.jobs.job_timeouts import with_timeouts
 from rt_flare.jobs.template import JobTemplate, load_template
 from rt_flare.jobs.user_modules import sibling_modules
 
@@ -93,7 +94,7 @@ def render_job(
     check_sites(sites)
     if adapter:
         load_catalog().find_adapter(adapter)
-    chosen = load_template(template)
+    chosen = with_timeouts(load_template(template), federation.timeouts, num_sites=len(sites))
     effective = with_template_values(federation, chosen)
     _warn(effective, len(sites))
     if shards_url and str(shards_dir):
