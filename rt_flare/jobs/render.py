@@ -104,7 +104,7 @@ def render_job(
             "SEED": federation.seed,
             "TASK_REQUEST_INTERVAL": federation.task_request_interval,
             "SHARDS_URL": config_text(shards_url, "shards_url"),
-            "SITE_SHARDS": site_shards if shards_url else None,
+            "SITE_SHARDS": site_shards,
             **(server_variables or {}),
         },
         client={
