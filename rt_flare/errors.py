@@ -141,7 +141,7 @@ class DeploymentError(RtFlareError):
     code = "deployment"
 
 
-class KitError(RtFlareError):
+class KitError(ConfigError):
     """A startup kit of NVFlare cannot be read, or holds what NVFlare would refuse."""
 
     code = "kit"

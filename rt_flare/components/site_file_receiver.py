@@ -155,8 +155,8 @@ class SiteFileReceiver(Widget):
                 files = self._run_dir / FILES_FOLDER
                 self._inboxes[site] = SiteInbox(
                     site,
-                    log=files / f"client_{number}.log",
-                    mirror=self._run_dir / site / "log.txt",
+                    text_log=files / f"client_{number}.log",
+                    logs=self._run_dir / site,
                     folder=files / site,
                     staging=self._run_dir / _STAGING / site,
                     limits=InboxLimits(self.max_log_bytes, self.max_files_bytes, self.max_num_files),

@@ -40,7 +40,7 @@ from rt_flare.errors import ConfigError, LinkError
 
 __all__ = ["SiteFileSender"]
 
-_LOG_FILE = WorkspaceConstants.LOG_FILE_NAME
+_LOGS = (WorkspaceConstants.LOG_FILE_NAME, "log.json")
 _ANSWER_SECONDS = 10.0
 _MAX_FAILURES = 3
 
@@ -95,8 +95,8 @@ class SiteFileSender(Widget):
             return
         link = _ServerLink(fl_ctx)
         if is_log_streaming_allowed(fl_ctx):
-            log = Path(fl_ctx.get_engine().get_workspace().get_log_root(fl_ctx.get_job_id())) / _LOG_FILE
-            outbox = Outbox(log, run_dir(fl_ctx) / "out", link.send, self.logger.info)
+            folder = Path(fl_ctx.get_engine().get_workspace().get_log_root(fl_ctx.get_job_id()))
+            outbox = Outbox([folder / name for name in _LOGS], run_dir(fl_ctx) / "out", link.send, self.logger.info)
             work = partial(self._send_all, link, outbox)
         else:
             self.log_info(fl_ctx, "allow_log_streaming is false in resources.json: the log and all files stay here")
@@ -143,10 +143,10 @@ class SiteFileSender(Widget):
             outbox.close()
 
     def _send_news(self, link: _ServerLink, outbox: Outbox, ending: bool) -> None:
-        outbox.send_log()
+        outbox.send_logs()
         if ending:
             outbox.send_files()
-            outbox.send_log()
+            outbox.send_logs()
             link.tell(LAST)
         elif (left_round := self._left_round) is not None:
             outbox.send_files(left_round)

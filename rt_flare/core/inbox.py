@@ -1,4 +1,4 @@
-"""What the server takes from one site: its log and its files, within limits, under names that stay in their place."""
+"""What the server takes from one site: its logs and files, within limits, under names that stay in their place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_flare.core.durable_io import as_utf8, flush_folder
+from rt_flare.core.kept_log import KeptLog
 
 __all__ = ["LEFT_OUT_FILE", "InboxLimits", "SiteInbox", "original_name", "stored_name"]
 
@@ -31,7 +32,7 @@ class InboxLimits:
     """How much of one site is kept.
 
     Attributes:
-        log_bytes: of its log; the first ones are kept, and the log says where it was cut.
+        log_bytes: of each of its logs (see `KeptLog`).
         files_bytes: of all its files together.
         num_files: number of its files.
     """
@@ -44,13 +45,13 @@ class InboxLimits:
 class SiteInbox:
     """Receives a site's pieces. Each may come twice, when an answer was lost; nothing is stored twice.
 
-    Everything in a message is a value: the log goes to ``log``, a file to ``folder/round_<n>/<its own path>``, or it
-    is refused. A file appears under its name when it is whole.
+    Everything in a message is a value: a log goes to ``logs/log.txt`` or ``logs/log.json``, a file to
+    ``folder/round_<n>/<its own path>``, or it is refused. A file appears under its name when it is whole.
 
     Args:
         site: the site's name, as NVFlare's server has verified it.
-        log: file for the log; ``mirror`` is a second name of the same file.
-        mirror: where NVFlare's ``job logs`` and ``job download`` look for the site's log.
+        text_log: second name of ``logs/log.txt``, for users.
+        logs: folder for the logs, where NVFlare's ``job logs`` and ``job download`` look for them.
         folder: for the files.
         staging: file for the one that is on its way.
         limits: what is kept.
@@ -60,24 +61,26 @@ class SiteInbox:
         OSError: the log cannot be made.
     """
 
-    def __init__(self, site: str, *, log: Path, mirror: Path, folder: Path, staging: Path, limits: InboxLimits) -> None:
+    def __init__(
+        self, site: str, *, text_log: Path, logs: Path, folder: Path, staging: Path, limits: InboxLimits
+    ) -> None:
         if not _SITE_NAME.fullmatch(site):
             raise ValueError(f"site name: found {site!r}, expected letters, digits, '_' and '-'")
         self._folder = folder
         self._staging = staging
         self._limits = limits
         self._lock = threading.Lock()
-        self._session = ""
-        self._session_start = 0
         self._sizes: dict[Path, int] = {}
         self._total = 0
         self._expected: tuple[Path, int, int] | None = None  # target, bytes in staging, bytes of the whole file
         self._left_out_bytes = 0
-        for path in (log, mirror, staging):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("ab")
-        if not mirror.exists():
-            mirror.hardlink_to(log)
+        self._log_folder = logs
+        self._text_log = KeptLog(text_log, limits.log_bytes)
+        self._json_log: KeptLog | None = None
+        for path in (logs, staging.parent):
+            path.mkdir(parents=True, exist_ok=True)
+        if not (logs / "log.txt").exists():
+            (logs / "log.txt").hardlink_to(text_log)
 
     def take(self, session: str, round_number: Any, parts: Any, offset: Any, data: Any, size: Any) -> str | None:
         """Store a piece (see `Piece`); return None, or why it is refused for good.
@@ -93,7 +96,7 @@ class SiteInbox:
             return "malformed message"
         with self._lock:
             if round_number is None:
-                return self._take_log(session, offset, data)
+                return self._take_log(session, parts, offset, data)
             target, refusal = self._target(round_number, parts)
             if target is None:
                 return self._leave_out(round_number, parts, refusal)
@@ -103,32 +106,25 @@ class SiteInbox:
     def note(self, text: str) -> None:
         """Add a line of the server's own to the log."""
         with self._lock:
-            self._write_log(f"[rt_flare server] {text}\n".encode())
+            self._text_log.note(text)
 
     def close(self) -> None:
-        """Close the log, and remove a file that did not come whole."""
+        """Close the logs, and remove a file that did not come whole."""
         with self._lock:
-            self._log.close()
+            self._text_log.close()
+            if self._json_log is not None:
+                self._json_log.close()
             self._staging.unlink(missing_ok=True)
 
-    def _take_log(self, session: str, offset: int, data: bytes) -> str | None:
-        if session != self._session:
-            self._session, self._session_start = session, self._log.tell()
-        have = self._log.tell() - self._session_start
-        new = data[max(have - offset, 0) :]
-        room = self._limits.log_bytes - self._log.tell()
-        if len(new) <= room:
-            self._write_log(new)
-            return None
-        reason = f"the log is longer than {self._limits.log_bytes} bytes"
-        if room >= 0:
-            notice = f"\n[rt_flare server] cut here: {reason}; all of it is in log.txt at the site\n"
-            self._write_log(new[:room] + notice.encode())
-        return reason
-
-    def _write_log(self, data: bytes) -> None:
-        self._log.write(data)
-        self._log.flush()
+    def _take_log(self, session: str, parts: Any, offset: int, data: bytes) -> str | None:
+        match parts:
+            case ["log.txt"]:
+                return self._text_log.take(session, offset, data)
+            case ["log.json"]:
+                # NVFlare's `job logs --format json` takes a site's log from here.
+                self._json_log = self._json_log or KeptLog(self._log_folder / "log.json", self._limits.log_bytes)
+                return self._json_log.take(session, offset, data)
+        return "no such log"
 
     def _target(self, round_number: Any, parts: Any) -> tuple[Path | None, str]:
         if not _is_count(round_number) or round_number >= 10**9:

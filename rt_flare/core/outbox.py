@@ -1,13 +1,16 @@
-"""A site's log and the files of its user code, on their way to the server piece by piece."""
+"""A site's logs and the files of its user code, on their way to the server piece by piece."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from rt_flare.core.durable_io import as_utf8
+from rt_flare.core.log_tail import LogTail
 
 __all__ = ["ROUND_FOLDER", "Outbox", "Piece", "Receipt"]
 
@@ -20,14 +23,14 @@ _MAX_REPORTED = 20
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the site's log, or of a file.
+    """A part of one of the site's logs, or of a file.
 
     Attributes:
-        round: 0-based round that the file belongs to; None for the log.
-        parts: the file's path below its round's folder; empty for the log.
-        offset: place of ``data`` in the file, in bytes; for the log, counted from its first byte in this job.
+        round: 0-based round that the file belongs to; None for a log.
+        parts: the file's path below its round's folder; the name of the log.
+        offset: place of ``data`` in the file, in bytes; for a log, counted from its first byte in this job.
         data: at most 1 MiB.
-        size: bytes of the whole file; 0 for the log, which grows.
+        size: bytes of the whole file; 0 for a log, which grows.
     """
 
     round: int | None
@@ -48,40 +51,33 @@ class Outbox:
     """Sends what is new. What an answer is missing for is sent again, from the same place, with the next call.
 
     Args:
-        log: the site's log; it may not exist yet, and may be renamed away when it is full.
+        logs: the site's logs (see `LogTail`).
         out_dir: folder with ``round_<n>/`` folders of user files. Links in it are not followed.
         send: takes one piece to the server and returns its answer; raises `LinkError` when there is none.
         report: takes a line for people about what was sent and what the server refused.
     """
 
     def __init__(
-        self, log: Path, out_dir: Path, send: Callable[[Piece], Receipt], report: Callable[[str], None]
+        self, logs: Sequence[Path], out_dir: Path, send: Callable[[Piece], Receipt], report: Callable[[str], None]
     ) -> None:
-        self._log_path = log
+        self._logs = [LogTail(path) for path in logs]
         self._out_dir = out_dir
         self._send = send
         self._report = report
-        self._log: BinaryIO | None = None
-        self._log_offset = 0
-        self._unsent = b""
-        self._log_refused = False
         self._settled: dict[Path, tuple[int, int]] = {}
         self._finished_rounds: set[int] = set()
 
-    def send_log(self) -> None:
-        """Send the log up to its present end.
+    def send_logs(self) -> None:
+        """Send the logs up to their present end.
 
         Raises:
             LinkError: the server does not answer.
         """
-        while not self._log_refused:
-            self._unsent = self._unsent or self._read_log()
-            if not self._unsent:
-                return
-            receipt = self._send(Piece(None, (), self._log_offset, self._unsent, 0))
-            self._log_offset += len(self._unsent)
-            self._unsent = b""
-            self._log_refused = receipt.refusal is not None
+        for log in self._logs:
+            while data := log.piece(_PIECE_BYTES):
+                receipt = self._send(Piece(None, (log.path.name,), log.offset, data, 0))
+                log.confirm()
+                log.refused = receipt.refusal is not None
 
     def send_files(self, last_round: int | None = None) -> None:
         """Send the files that are new or have changed.
@@ -98,30 +94,15 @@ class Outbox:
                 continue
             sent = [path for path in _files(folder) if self._send_file(round_number, path, folder)]
             for path in sent[:_MAX_REPORTED]:
-                self._report(f"{path.relative_to(self._out_dir)}: {self._settled[path][0]} bytes, sent to the server")
+                self._report(f"{self._shown(path)}: {self._settled[path][0]} bytes, sent to the server")
             if len(sent) > _MAX_REPORTED:
                 self._report(f"{folder.name}: {len(sent) - _MAX_REPORTED} more files sent to the server")
             self._finished_rounds.add(round_number)
 
     def close(self) -> None:
-        """Close the log."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-    def _read_log(self) -> bytes:
-        if self._log is None:
-            try:
-                self._log = self._log_path.open("rb")
-            except FileNotFoundError:
-                return b""
-        if data := self._log.read(_PIECE_BYTES):
-            return data
-        # At the end of a log that has been renamed because it was full, the next one follows.
-        if not self._log_path.exists() or os.path.samestat(self._log_path.stat(), os.fstat(self._log.fileno())):
-            return b""
-        self.close()
-        return self._read_log()
+        """Close the logs."""
+        for log in self._logs:
+            log.close()
 
     def _round_folders(self) -> Iterator[tuple[int, Path]]:
         found = [(ROUND_FOLDER.fullmatch(path.name), path) for path in self._out_dir.glob("round_*")]
@@ -136,28 +117,32 @@ class Outbox:
                 version = (status.st_size, status.st_mtime_ns)
                 if self._settled.get(path) == version:
                     return False
-                taken = self._send_content(file, version[0], round_number, path.relative_to(folder).parts)
+                taken = self._send_content(file, version[0], round_number, path)
         except (FileNotFoundError, PermissionError) as error:
-            self._report(f"{path.relative_to(self._out_dir)}: not sent: {error.strerror}")
+            self._report(f"{self._shown(path)}: not sent: {error.strerror}")
             return False
         if taken is not None:
             self._settled[path] = version
         return bool(taken)
 
-    def _send_content(self, file: BinaryIO, size: int, round_number: int, parts: tuple[str, ...]) -> bool | None:
+    def _send_content(self, file: BinaryIO, size: int, round_number: int, path: Path) -> bool | None:
         """True: the server has it. False: it refuses. None: the file became shorter meanwhile."""
-        offset = 0
+        offset, parts = 0, path.relative_to(self._out_dir).parts[1:]
         while True:
             data = file.read(min(_PIECE_BYTES, size - offset))
             if len(data) < min(_PIECE_BYTES, size - offset):
                 return None
             receipt = self._send(Piece(round_number, parts, offset, data, size))
             if receipt.refusal is not None:
-                self._report(f"round_{round_number}/{'/'.join(parts)}: not sent: {receipt.refusal}")
+                self._report(f"{self._shown(path)}: not sent: {receipt.refusal}")
                 return False
             offset += len(data)
             if offset == size:
                 return True
+
+    def _shown(self, path: Path) -> str:
+        # User code may name its files so that a line of a log would look like another one.
+        return "".join(c if c.isprintable() else "?" for c in as_utf8(str(path.relative_to(self._out_dir))))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -17,8 +17,8 @@ LIMITS = InboxLimits(log_bytes=1000, files_bytes=100, num_files=3)
 def make_inbox(root: Path, site: str = "site-1", limits: InboxLimits = LIMITS) -> SiteInbox:
     return SiteInbox(
         site,
-        log=root / "files_out" / "client_1.log",
-        mirror=root / site / "log.txt",
+        text_log=root / "files_out" / "client_1.log",
+        logs=root / site,
         folder=root / "files_out" / site,
         staging=root / ".incoming" / site,
         limits=limits,
@@ -30,7 +30,7 @@ def put(inbox: SiteInbox, name: str, content: bytes, round_number: int = 0) -> s
 
 
 def log(inbox: SiteInbox, offset: int, data: bytes, session: str = "s") -> str | None:
-    return inbox.take(session, None, [], offset, data, 0)
+    return inbox.take(session, None, ["log.txt"], offset, data, 0)
 
 
 def test_the_log_grows_under_both_names(tmp_path: Path) -> None:
@@ -71,6 +71,15 @@ def test_a_log_over_its_limit_is_cut_and_says_so_once(tmp_path: Path) -> None:
     text = (tmp_path / "files_out/client_1.log").read_text()
     assert text.startswith("0123456789\n[rt_flare server] cut here: the log is longer than 10 bytes")
     assert text.count("cut here") == 1
+
+
+def test_the_log_in_json_stands_where_nvflare_looks(tmp_path: Path) -> None:
+    """N5: `nvflare --format json job logs` takes this one; users get the text."""
+    inbox = make_inbox(tmp_path)
+    assert inbox.take("s", None, ["log.json"], 0, b"{}\n", 0) is None
+    assert (tmp_path / "site-1/log.json").read_bytes() == b"{}\n"
+    assert inbox.take("s", None, ["../log.txt"], 0, b"x", 0) == "no such log"
+    assert inbox.take("s", None, None, 0, b"x", 0) == "no such log"
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ class Wire:
         self.lines: list[str] = []
         self.inbox = SiteInbox(
             "a",
-            log=self.server / "client_1.log",
-            mirror=self.server / "a" / "log.txt",
+            text_log=self.server / "client_1.log",
+            logs=self.server / "a",
             folder=self.server / "files",
             staging=self.server / "staging" / "a",
             limits=limits,
         )
         self.log, self.out = root / "log.txt", root / "out"
-        self.outbox = Outbox(self.log, self.out, self._carry, self.lines.append)
+        self.outbox = Outbox([self.log], self.out, self._carry, self.lines.append)
 
     def _carry(self, piece: Piece) -> Receipt:
         trouble = self.plan.pop(0) if self.plan else ""
@@ -63,27 +63,27 @@ def wire(tmp_path: Path) -> Wire:
 
 def test_a_log_follows_as_it_grows(wire: Wire) -> None:
     """J8: nothing before it exists, then what is new."""
-    wire.outbox.send_log()
+    wire.outbox.send_logs()
     assert wire.sent == []
     for text in ("one\n", "two\n"):
         with wire.log.open("a") as file:
             file.write(text)
-        wire.outbox.send_log()
+        wire.outbox.send_logs()
     assert (wire.server / "client_1.log").read_text() == "one\ntwo\n"
-    wire.outbox.send_log()
+    wire.outbox.send_logs()
     assert len(wire.sent) == 2
 
 
 def test_a_log_that_was_renamed_when_full_is_read_to_its_end_first(wire: Wire) -> None:
     """J8: NVFlare rotates logs."""
     wire.log.write_text("one\n")
-    wire.outbox.send_log()
+    wire.outbox.send_logs()
     with wire.log.open("a") as file:
         file.write("two\n")
     wire.log.rename(wire.log.with_name("log.txt.1"))
-    wire.outbox.send_log()
+    wire.outbox.send_logs()
     wire.log.write_text("three\n")
-    wire.outbox.send_log()
+    wire.outbox.send_logs()
     assert (wire.server / "client_1.log").read_text() == "one\ntwo\nthree\n"
 
 
@@ -140,6 +140,15 @@ def test_links_and_other_folders_are_not_followed(wire: Wire, tmp_path: Path) ->
     assert wire.received() == {"round_0/a": b"a"}
 
 
+def test_a_name_cannot_forge_a_line_of_the_log(wire: Wire) -> None:
+    """J8: what is reported goes into the site's log."""
+    wire.write("round_0/evil\n2030-01-01 all is well", b"x")
+    wire.outbox.send_files()
+    assert wire.lines == [
+        "round_0/evil?2030-01-01 all is well: not sent: its name has control characters, or is not UTF-8"
+    ]
+
+
 def test_a_refused_file_is_reported_and_not_sent_again(tmp_path: Path) -> None:
     """J8: the first piece tells its size."""
     wire = Wire(tmp_path, limits=InboxLimits(log_bytes=0, files_bytes=10, num_files=9))
@@ -159,7 +168,7 @@ def test_a_refused_log_is_sent_no_more(tmp_path: Path) -> None:
     wire = Wire(tmp_path, limits=InboxLimits(log_bytes=3, files_bytes=0, num_files=0))
     wire.log.write_text("12345")
     for _ in range(2):
-        wire.outbox.send_log()
+        wire.outbox.send_logs()
     assert len(wire.sent) == 1
 
 
@@ -175,7 +184,7 @@ def test_every_byte_arrives_once_whatever_the_link_does(
     wire.write("round_0/small", b"s")
     for _ in range(len(plan) + 1):
         try:
-            wire.outbox.send_log()
+            wire.outbox.send_logs()
             wire.outbox.send_files()
         except LinkError:
             continue

@@ -65,11 +65,12 @@ class Seen:
     """What the commands showed.
 
     Attributes:
-        live_logs: `nvflare job logs --site all` while the job ran.
+        live_logs: `nvflare job logs --site all` while the job ran, as JSON.
         live_stats: `nvflare job stats` while it ran.
         monitor: all that `nvflare job monitor` printed.
         status: how the job ended.
-        logs: `nvflare job logs --site all` after it.
+        logs: `nvflare job logs --site all` after it, as JSON.
+        shown_logs: the same, as people see it.
         download: `nvflare job download`.
         folder: the download.
         site_log: site 1's own log.
@@ -80,6 +81,7 @@ class Seen:
     monitor: str
     status: str
     logs: dict[str, Any]
+    shown_logs: str
     download: dict[str, Any]
     folder: Path
     site_log: str
@@ -102,15 +104,18 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     with PocDeployment(folder / "poc", SITES) as poc:
         _forbid_streaming(poc, "zurich")
         job_id = poc.submit(job)
-        monitor = _start_monitor(poc, job_id)
+        monitor = _start(poc, "job", "monitor", job_id, "--interval", "1", "--metric", "verdict")
         live_stats = _await_round(poc, job_id, 2)
         live_logs = poc.nvflare("job", "logs", job_id, "--site", "all")
         status = poc.wait_for_job(job_id)
         shown = monitor.communicate(timeout=60)[0]
         logs = poc.nvflare("job", "logs", job_id, "--site", "all", "--tail", "5000")
+        shown_logs = _start(poc, "job", "logs", job_id, "--site", "all", "--tail", "5000").communicate(timeout=60)[0]
         download = poc.nvflare("job", "download", job_id, "-o", str(folder / "download"))
         site_log = (poc.run_dir(job_id, "site-1") / "log.txt").read_text()
-    return Seen(live_logs, live_stats, shown, status, logs, download, folder / "download" / job_id, site_log)
+    return Seen(
+        live_logs, live_stats, shown, status, logs, shown_logs, download, folder / "download" / job_id, site_log
+    )
 
 
 def _forbid_streaming(poc: PocDeployment, site: str) -> None:
@@ -121,10 +126,9 @@ def _forbid_streaming(poc: PocDeployment, site: str) -> None:
     poc.wait_until_registered()
 
 
-def _start_monitor(poc: PocDeployment, job_id: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nvflare.cli", "job", "monitor", job_id, "--interval", "1", "--metric", "verdict"]
+def _start(poc: PocDeployment, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, "--startup-kit", str(poc.admin_kit)],
+        [sys.executable, "-m", "nvflare.cli", *arguments, "--startup-kit", str(poc.admin_kit)],
         cwd=poc.folder,
         env=private_environment(poc.folder),
         stdout=subprocess.PIPE,
@@ -175,12 +179,13 @@ def test_logs_of_all_sites_can_be_read_while_the_job_runs(seen: Seen) -> None:
 
 
 def test_logs_of_all_sites_can_be_read_after_the_job(seen: Seen) -> None:
-    """N5: to the last line that counts."""
-    assert {"server", "site-1", "site-2", "zurich"} == set(seen.logs["logs"])
-    for site in ("site-1", "site-2"):
-        log = seen.logs["logs"][site]
+    """N5: to the last line that counts, by programs and by people."""
+    assert {"server", "site-1", "site-2"} == set(seen.logs["logs"])
+    for log in (seen.logs["logs"]["site-1"], seen.logs["logs"]["site-2"], seen.shown_logs):
         assert f"train: round {NUM_ROUNDS - 1} done, 5 samples" in log
         assert f"checkpoint written in round {NUM_ROUNDS - 1}" in log
+    headings = [line for line in seen.shown_logs.splitlines() if line.startswith("=====")]
+    assert headings == ["===== server =====", "===== site-1 =====", "===== site-2 =====", "===== zurich ====="]
 
 
 def test_the_logs_stand_in_files_out_under_the_sites_numbers(seen: Seen) -> None:
