@@ -51,6 +51,21 @@ def allow(
 
 
 @app.command()
+def outcomes(
+    kit: Annotated[Path, typer.Argument(metavar="KIT", help="The startup kit of the server.")],
+    install: Annotated[bool, typer.Option("--install", help="Write it into KIT/local/resources.json.")] = False,
+    output: FormatOption = Format.TXT,
+) -> int:
+    """Keep a site that is killed, restarted or hangs from spoiling the status of a job that finished without it.
+
+    Without --install, says whether the server has the component. The server must be restarted to load it.
+    """
+    from rt_flare.cli.site_commands import outcomes_command
+
+    return outcomes_command(folder=kit, install=install, as_json=output is Format.JSON)
+
+
+@app.command()
 def check(
     kit: _KitArgument,
     data_dir: Annotated[

@@ -13,9 +13,10 @@ from rich.text import Text
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.reply import print_json
 from rt_flare.cli.round_view import make_console
-from rt_flare.jobs.site_allow import AllowPlan, install_plan, needed_prefixes, plan_allow
+from rt_flare.jobs.site_allow import needed_prefixes, plan_allow
 from rt_flare.jobs.site_checks import Finding, Level, check_kit
-from rt_flare.jobs.site_kit import read_kit
+from rt_flare.jobs.site_kit import ResourcesPlan, install_plan, read_kit
+from rt_flare.jobs.site_outcomes import plan_outcomes
 
 __all__ = ["allow_command", "check_command"]
 
@@ -30,7 +31,8 @@ def allow_command(*, folder: Path, install: bool, dry_run: bool, more: Sequence[
     if install:
         install_plan(plan)
     if as_json:
-        print_json(_allow_document(plan, prefixes, installed=install))
+        document = _plan_document("site allow", plan, written=install and bool(plan.added))
+        print_json(document | {"prefixes": prefixes})
         return ExitCode.OK
     if not (install or dry_run):
         print("\n".join(prefixes))
@@ -39,7 +41,24 @@ def allow_command(*, folder: Path, install: bool, dry_run: bool, more: Sequence[
         missing = "added" if install else "would be added"
         print(f"{prefix:24} {missing if prefix in plan.added else 'allowed already'}")
     if plan.added:
-        print(f"{plan.target}: {'written' if install else 'would be written'}, everything else in it stays")
+        done = "written" if install else "would be written"
+        print(f"{plan.kit.own_resources_file}: {done}, everything else in it stays")
+    return ExitCode.OK
+
+
+def outcomes_command(*, folder: Path, install: bool, as_json: bool) -> int:
+    """Show or install the server's component, and return the exit code."""
+    plan = plan_outcomes(read_kit(folder))
+    if install:
+        install_plan(plan)
+    if as_json:
+        print_json(_plan_document("site outcomes", plan, written=install and bool(plan.added)))
+    elif not plan.added:
+        print("present: a restarted site does not spoil the status of a finished job")
+    elif install:
+        print(f"{plan.kit.own_resources_file}: written, everything else in it stays; restart the server")
+    else:
+        print(f"missing: {', '.join(plan.added)}; --install adds it")
     return ExitCode.OK
 
 
@@ -56,13 +75,12 @@ def check_command(*, folder: Path, data_dir: Path, as_json: bool) -> int:
     return code
 
 
-def _allow_document(plan: AllowPlan, prefixes: Sequence[str], *, installed: bool) -> dict[str, Any]:
-    return _envelope("site allow", ExitCode.OK) | {
+def _plan_document(command: str, plan: ResourcesPlan, *, written: bool) -> dict[str, Any]:
+    return _envelope(command, ExitCode.OK) | {
         "kit": str(plan.kit.folder),
-        "file": str(plan.target),
-        "prefixes": list(prefixes),
+        "file": str(plan.kit.own_resources_file),
         "missing": list(plan.added),
-        "written": installed and bool(plan.added),
+        "written": written,
     }
 
 

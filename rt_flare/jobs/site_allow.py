@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from nvflare.apis.fl_exception import UnsafeComponentError
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
@@ -16,34 +13,13 @@ from nvflare.app_common.widgets.component_path_authorizer import (
 )
 
 from rt_flare.catalog import load_catalog
-from rt_flare.core.durable_io import write_json
 from rt_flare.errors import KitError
-from rt_flare.jobs.site_kit import StartupKit
+from rt_flare.jobs.site_kit import ResourcesPlan, StartupKit
 
-__all__ = ["OWN_PREFIX", "AllowPlan", "install_plan", "missing_prefixes", "needed_prefixes", "plan_allow"]
+__all__ = ["OWN_PREFIX", "missing_prefixes", "needed_prefixes", "plan_allow"]
 
 OWN_PREFIX = "rt_flare."
 _ALL = "*"
-
-
-@dataclass(frozen=True)
-class AllowPlan:
-    """What would change in a kit.
-
-    Attributes:
-        kit: the kit.
-        added: prefixes that are missing, in order.
-        resources: the whole content of ``local/resources.json`` with them.
-    """
-
-    kit: StartupKit
-    added: tuple[str, ...]
-    resources: dict[str, Any]
-
-    @property
-    def target(self) -> Path:
-        """The file that is written."""
-        return self.kit.own_resources_file
 
 
 def needed_prefixes() -> list[str]:
@@ -76,8 +52,8 @@ def missing_prefixes(kit: StartupKit, prefixes: Sequence[str]) -> list[str]:
     return [prefix for prefix in prefixes if not prefix.startswith(tuple(packages))]
 
 
-def plan_allow(kit: StartupKit, prefixes: Sequence[str]) -> AllowPlan:
-    """Put together the resources with ``prefixes``; everything else stays.
+def plan_allow(kit: StartupKit, prefixes: Sequence[str]) -> ResourcesPlan:
+    """Put together the resources with ``prefixes``; everything else stays. NVFlare reads them again for the next job.
 
     Raises:
         KitError: as for `missing_prefixes`; or a prefix that is no package with a dot behind it.
@@ -88,18 +64,4 @@ def plan_allow(kit: StartupKit, prefixes: Sequence[str]) -> AllowPlan:
     missing = missing_prefixes(kit, prefixes)
     # Without a list NVFlare takes its own; a list takes its place, so it must hold what that one holds.
     present = kit.resources.get(CLASS_ALLOW_LIST, list(DEFAULT_CLASS_ALLOW_LIST))
-    return AllowPlan(kit, tuple(missing), kit.resources | {CLASS_ALLOW_LIST: [*present, *missing]})
-
-
-def install_plan(plan: AllowPlan) -> None:
-    """Write ``local/resources.json`` whole, unless nothing is missing. NVFlare reads it again for the next job.
-
-    Raises:
-        OSError: it cannot be written; it is as it was.
-    """
-    if not plan.added:
-        return
-    target = plan.target.resolve()  # the file, where a link stands in the kit
-    mode = plan.kit.resources_file.stat().st_mode & 0o777
-    write_json(target, plan.resources)
-    target.chmod(mode)
+    return ResourcesPlan(kit, tuple(missing), kit.resources | {CLASS_ALLOW_LIST: [*present, *missing]})

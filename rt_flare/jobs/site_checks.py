@@ -19,6 +19,7 @@ from rt_flare.data.own_data import OWN_DATA_FILE, read_own_data
 from rt_flare.errors import ConfigError, KitError
 from rt_flare.jobs.site_allow import missing_prefixes, needed_prefixes
 from rt_flare.jobs.site_kit import StartupKit
+from rt_flare.jobs.site_outcomes import plan_outcomes
 
 __all__ = ["Finding", "Level", "check_kit"]
 
@@ -75,6 +76,8 @@ def check_kit(kit: StartupKit, *, data_dir: Path) -> list[Finding]:
     findings = [*_python(kit), *_allow_list(kit), _disk("disk of the kit", kit.folder)]
     if kit.role == "client":
         findings += [_data(kit, data_dir), _log_streaming(kit)]
+    else:
+        findings.append(_outcomes(kit))
     if kit.python is None or any(f.level is Level.FAIL and f.check in _PACKAGES for f in findings):
         return [*findings, Finding("user code", Level.FAIL, "not tried", "install what is missing above first")]
     trial = _run(kit.python, ["-P", "-m", "rt_flare.jobs.site_trial"], _TRIAL_SECONDS)
@@ -131,6 +134,13 @@ def _log_streaming(kit: StartupKit) -> Finding:
         return Finding("allow_log_streaming", Level.OK, "the server gets this site's logs and files")
     advice = f'to change that: "allow_log_streaming": true in {kit.own_resources_file}, and restart the site'
     return Finding("allow_log_streaming", Level.WARN, "false: logs and files of user code stay at this site", advice)
+
+
+def _outcomes(kit: StartupKit) -> Finding:
+    if not plan_outcomes(kit).added:
+        return Finding("lost sites", Level.OK, "a restarted site does not spoil the status of a finished job")
+    found = "a site that is restarted during a job makes NVFlare call the finished job ABNORMAL"
+    return Finding("lost sites", Level.WARN, found, f"rt-flare site outcomes {kit.folder} --install, and restart it")
 
 
 def _data(kit: StartupKit, data_dir: Path) -> Finding:

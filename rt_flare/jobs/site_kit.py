@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rt_flare.core.durable_io import read_json
+from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.errors import KitError
 
-__all__ = ["StartupKit", "read_kit"]
+__all__ = ["ResourcesPlan", "StartupKit", "install_plan", "read_kit"]
 
 _ROLES = {"fed_server.json": "server", "fed_client.json": "client"}
 
@@ -41,6 +41,35 @@ class StartupKit:
         """The interpreter that the kit's ``start.sh`` finds: ``python3`` on the path; None without one."""
         found = shutil.which("python3")
         return Path(found) if found else None
+
+
+@dataclass(frozen=True)
+class ResourcesPlan:
+    """What would change in a kit's resources.
+
+    Attributes:
+        kit: the kit.
+        added: what is missing, in order; empty when nothing would change.
+        resources: the whole content of ``local/resources.json`` with it.
+    """
+
+    kit: StartupKit
+    added: tuple[str, ...]
+    resources: dict[str, Any]
+
+
+def install_plan(plan: ResourcesPlan) -> None:
+    """Write ``local/resources.json`` whole, unless nothing is missing.
+
+    Raises:
+        OSError: it cannot be written; it is as it was.
+    """
+    if not plan.added:
+        return
+    target = plan.kit.own_resources_file.resolve()  # the file, where a link stands in the kit
+    mode = plan.kit.resources_file.stat().st_mode & 0o777
+    write_json(target, plan.resources)
+    target.chmod(mode)
 
 
 def read_kit(folder: Path) -> StartupKit:

@@ -75,6 +75,23 @@ def test_a_folder_that_is_no_kit_is_a_wrong_argument(rt_flare: Callable[..., Res
     assert rt_flare("site", "allow", str(tmp_path), "--install", "--dry-run").returncode == 4
 
 
+def test_outcomes_are_installed_at_the_server_once(
+    rt_flare: Callable[..., Result], provisioned: Path, kit: Path
+) -> None:
+    """X7: beside what is there; a site has nothing to decide."""
+    server = Path(shutil.copytree(provisioned / "localhost", kit.parent / "server"))
+    (server / "local" / "resources.json").unlink()
+    assert "missing: rt_flare.components.lost_sites" in rt_flare("site", "outcomes", str(server)).stdout
+    for written in (True, False):
+        done = rt_flare("site", "outcomes", str(server), "--install", "--format", "json")
+        assert json.loads(done.stdout)["written"] is written
+    resources = json.loads((server / "local" / "resources.json").read_text())
+    ids = [component["id"] for component in resources["components"]]
+    assert ids.count("rt_flare_lost_site_outcomes") == 1
+    assert "job_manager" in ids
+    assert rt_flare("site", "outcomes", str(kit)).returncode == 4
+
+
 def test_check_finds_a_ready_site_ready(
     rt_flare: Callable[..., Result], kit: Path, site_python: Callable[..., None], tmp_path: Path
 ) -> None:

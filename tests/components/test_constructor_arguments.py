@@ -13,6 +13,7 @@ from nvflare.job_config.api import FedJob
 from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.executor import PayloadExecutor
+from rt_flare.components.lost_sites import LostSiteOutcomes
 from rt_flare.components.persistor import CustomPersistor
 from rt_flare.components.shard_urls import ShardUrlService
 from rt_flare.components.site_file_receiver import SiteFileReceiver
@@ -82,6 +83,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "end_wait_seconds": 4.0,
     },
     SiteFileSender: {"end_seconds": 3.0},
+    LostSiteOutcomes: {"outcome_wait_seconds": 9.0},
     ShardUrlService: {"shards_url": "s3://b/x", "site_shards": {"site-1": 1}, "expires_seconds": 60},
 }
 

@@ -17,8 +17,8 @@ from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAu
 
 from rt_flare.errors import KitError
 from rt_flare.jobs.poc_kits import provision_kits
-from rt_flare.jobs.site_allow import install_plan, missing_prefixes, needed_prefixes, plan_allow
-from rt_flare.jobs.site_kit import StartupKit, read_kit
+from rt_flare.jobs.site_allow import missing_prefixes, needed_prefixes, plan_allow
+from rt_flare.jobs.site_kit import StartupKit, install_plan, read_kit
 
 EXECUTOR = {"path": "rt_flare.components.executor.PayloadExecutor"}
 

@@ -46,7 +46,7 @@ def test_a_site_that_is_killed_and_restarted(
     await_round: Callable[..., None],
     ledger_of: Callable[..., Ledger],
 ) -> None:
-    """X7: NVFlare does not give a running job back to it; the others finish, and the next job has it again."""
+    """X7, J4: NVFlare does not give a running job back to it; the others finish, and so does the job."""
     job_id = deployment.submit(steady_job(SITES, num_rounds=4, deadline_seconds=DEADLINE_SECONDS))
     await_round(deployment, job_id, 0)
     deployment.kill_site("site-3")
@@ -102,4 +102,5 @@ def test_a_site_that_is_ten_times_slower(
     assert (ledger.state, status) == ("FINISHED", "FINISHED:COMPLETED")
     assert _lost(ledger) == [{"site-3"}] * 3
     assert _names_its_sites(ledger)
-    assert max(record.seconds for record in ledger.rounds) < 15
+    assert max(record.seconds for record in ledger.rounds) < DEADLINE_SECONDS
+    assert max(record.seconds for record in ledger.rounds[1:]) < 15  # in the first one, PyTorch is imported

