@@ -5,13 +5,17 @@ No round outlives its deadline, the verdict names the site, the job ends as it s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -45,21 +49,63 @@ class Link:
         _ip("link", "set", self.device, "down" if cut else "up")
 
 
+class Door:
+    """Passes connections to ``address`` on to the same port of loopback, where the server listens."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._listener = socket.create_server((address, port))
+        self._port = port
+        self._start(self._accept)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        threading.Thread(target=work, args=arguments, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._port))
+                self._start(self._pump, near, far)
+                self._start(self._pump, far, near)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                sink.sendall(chunk)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
 class DeploymentWithLink(PocDeployment):
     """A deployment whose site 3 reaches the server by the link's address."""
 
     def __init__(self, folder: Path, link: Link) -> None:
         super().__init__(folder, SITES, run_in={"site-3": ("ip", "netns", "exec", link.namespace)})
         self.link = link
+        self.door: Door | None = None
 
     def start_site(self, site: str) -> None:
         if site == "site-3":
             file = self.kit(site) / "startup" / "fed_client.json"
             config = read_json(file)
             service = config["servers"][0]["service"]
-            service["target"] = f"{self.link.address}:{service['target'].rpartition(':')[2]}"
+            port = service["target"].rpartition(":")[2]
+            service["target"] = f"{self.link.address}:{port}"
             write_json(file, config)
+            self.door = Door(self.link.address, int(port))
         super().start_site(site)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self.door is not None:
+            self.door.close()
 
 
 def _ip(*arguments: str) -> None:
