@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli import job, plugins, shards
+from rt_flare.cli import job, plugins, shards, site
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
+app.add_typer(site.app, name="site")
 
 
 @app.callback()

@@ -109,7 +109,7 @@ def render_job(
         server={
             **model,
             **server_values(federation),
-            **_given(SHARDS_URL=config_text(shards_url, "shards_url"), SITE_SHARDS=site_shards if shards_url else None),
+            **_given(SHARDS_URL=config_text(shards_url, "shards_url"), SITE_SHARDS=site_shards),
             **(server_variables or {}),
         },
         client={
