@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
 from nvflare.fuel.utils.json_scanner import JsonScanner
 from nvflare.fuel.utils.wfconf import resolve_var_refs
@@ -23,9 +22,10 @@ from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
 
 from rt_flare.configs import FederationConfig, TrainingConfig
-from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.durable_io import read_json
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.render import render_job
+from rt_flare.jobs.simulator_policy import allow_in_simulator
 
 __all__ = ["RtFedAvgRecipe"]
 
@@ -99,7 +99,7 @@ class RtFedAvgRecipe(Recipe):
                 "anew at every run: give model_def, or use a deployment that `rt-flare site allow` has prepared"
             )
         if isinstance(env, SimEnv):
-            _allow_package(Path(env.workspace_root) / self.name / "local" / "resources.json")
+            allow_in_simulator(Path(env.workspace_root) / self.name)
 
 
 def _fed_job(folder: Path) -> FedJob:
@@ -141,10 +141,3 @@ def _resolved(path: Path) -> dict[str, Any]:
 def _build(entry: Mapping[str, Any]) -> Any:
     module, _, name = entry["path"].rpartition(".")
     return getattr(importlib.import_module(module), name)(**entry["args"])
-
-
-def _allow_package(path: Path) -> None:
-    resources = read_json(path) if path.is_file() else {"format_version": 2}
-    allowed = resources.get(CLASS_ALLOW_LIST, list(DEFAULT_CLASS_ALLOW_LIST))
-    if f"{_PACKAGE}." not in allowed:
-        write_json(path, {**resources, CLASS_ALLOW_LIST: [*allowed, f"{_PACKAGE}."]})

@@ -151,11 +151,15 @@ def test_the_simulators_allow_list_gets_the_prefix_once_and_keeps_what_it_has(tm
     path = tmp_path / "a/local/resources.json"
     recipe.process_env(environment)
     first = json.loads(path.read_text())["class_allow_list"]
-    assert (first[-1], len(first) > 1) == ("rt_flare.", True)
+    assert first.count("rt_flare.") == 1
+    assert len(first) > 10
     path.write_text(json.dumps({"class_allow_list": ["mine."], "other": 1}))
     recipe.process_env(environment)
     recipe.process_env(environment)
-    assert json.loads(path.read_text()) == {"class_allow_list": ["mine.", "rt_flare."], "other": 1}
+    resources = json.loads(path.read_text())
+    assert resources["other"] == 1
+    assert resources["class_allow_list"][:2] == ["mine.", "rt_flare."]
+    assert resources["class_allow_list"].count("rt_flare.") == 1
 
 
 def test_what_recipes_can_add_is_added(model_def: Path, tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_what_recipes_can_add_is_added(model_def: Path, tmp_path: Path) -> None:
     recipe.export(str(tmp_path / "out"))
     client = json.loads((tmp_path / "out/a/app/config/config_fed_client.json").read_text())
     assert client["get_task_timeout"] == 900
-    assert client["task_result_filters"][0]["filters"][0]["args"] == {"percentile": 20}
+    assert client["task_result_filters"][0]["filters"][0]["args"]["percentile"] == 20
     custom = {path.name for path in (tmp_path / "out/a/app/custom").iterdir()}
     assert custom == {"model_def.py", "layers_of_mine.py", "words.txt"}
 

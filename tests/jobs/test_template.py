@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections import Counter
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,14 @@ def _components(config: dict[str, Any]) -> list[dict[str, Any]]:
     return [*config["components"], *config.get("workflows", []), *executors]
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _leaves(value: Any) -> Iterator[tuple[str, str]]:
+    """Every key at any depth with its value, as text."""
     if isinstance(value, dict):
-        yield from value
+        yield from ((key, json.dumps(item)) for key, item in value.items())
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
-            yield from _keys(item)
+            yield from _leaves(item)
 
 
 @each_template
@@ -82,10 +83,13 @@ def test_every_variable_is_used_and_every_reference_defined(template: str, confi
 
 @each_template
 @each_config
-def test_no_name_occurs_twice_in_a_file(template: str, config: str) -> None:
+def test_a_name_stands_for_one_thing_in_a_file(template: str, config: str) -> None:
     """N1: `nvflare job create -f file key=value` changes every key of that name, at any depth."""
-    names = Counter(_keys(ConfigFactory.load_config(str(find_template(template) / f"{config}.conf")).to_dict()))
-    assert [name for name, count in names.items() if count > 1 and name not in STRUCTURE] == []
+    content = ConfigFactory.load_config(str(find_template(template) / f"{config}.conf")).to_dict()
+    values: dict[str, set[str]] = {}
+    for name, value in _leaves(content):
+        values.setdefault(name, set()).add(value)
+    assert [name for name, found in values.items() if len(found) > 1 and name not in STRUCTURE] == []
 
 
 @each_config
