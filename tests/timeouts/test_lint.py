@@ -459,3 +459,24 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, prepare: Callable[[Path], 
     prepare(tmp_path)
     with pytest.raises(ConfigError, match=message):
         lint([tmp_path])
+
+
+def test_a_job_of_nvflares_own_recipe_has_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T8: no false alarm about what others write."""
+    from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("")
+    model = {"class_path": "torch.nn.Linear", "args": {"in_features": 2, "out_features": 2}}
+    for external in (False, True):
+        recipe = FedAvgRecipe(
+            name=f"job-{external}",
+            min_clients=2,
+            num_rounds=2,
+            model=model,
+            train_script="train.py",
+            launch_external_process=external,
+        )
+        recipe.add_client_config({"get_task_timeout": 600, "submit_task_result_timeout": 600})
+        recipe.export(str(tmp_path / "out"))
+        assert lint([tmp_path / "out" / f"job-{external}"], Facts(num_sites=2)).findings == ()
