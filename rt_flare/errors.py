@@ -10,6 +10,8 @@ __all__ = [
     "DataError",
     "DeploymentError",
     "JobError",
+    "KitError",
+    "LinkError",
     "ManifestError",
     "ModelError",
     "NoAcceptedUpdateError",
@@ -137,3 +139,15 @@ class DeploymentError(RtFlareError):
     """A local NVFlare deployment cannot be provisioned, started or stopped."""
 
     code = "deployment"
+
+
+class KitError(ConfigError):
+    """A startup kit of NVFlare cannot be read, or holds what NVFlare would refuse."""
+
+    code = "kit"
+
+
+class LinkError(RtFlareError):
+    """The other side of a connection did not answer in time."""
+
+    code = "link"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli import plugins, shards
+from rt_flare.cli import job, plugins, shards, site
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
@@ -35,8 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
+app.add_typer(site.app, name="site")
 
 
 @app.callback()

@@ -24,6 +24,7 @@ from rt_flare.core.payload import RESERVED_ENV
 from rt_flare.core.state_dict import to_plain
 from rt_flare.core.task_runner import SiteTask, TaskOutcome, UserCodeConfig
 from rt_flare.core.training_worker import InProcessWorker, TaskAbortedError, TaskFailedError, TrainingWorker, Worker
+from rt_flare.core.wire_dtype import WIRE_DTYPES
 from rt_flare.data.ranged_download import DownloadAbortedError
 from rt_flare.errors import ConfigError
 
@@ -58,6 +59,10 @@ class PayloadExecutor(Executor):
         worker_memory_limit_bytes: address space that user code may add to the worker process; 0 sets no limit.
         num_threads: CPU threads of the worker; 0 leaves PyTorch's default.
         seed: seed of the random generators, mixed with site and round; None leaves them alone.
+        wire_dtype: "" sends the trained weights in full; ``bfloat16`` sends the difference to the received model, its
+            float32 and float64 entries rounded to bfloat16: each element by less than 2**-8 of its difference. The
+            round's record says by how much. The server needs an aggregator of rt_flare, and a workflow that tells it
+            the global model (`RtFedAvg` or ScatterAndGather).
 
     Raises:
         ConfigError: an argument is invalid.
@@ -88,6 +93,7 @@ class PayloadExecutor(Executor):
         worker_memory_limit_bytes: int = 0,
         num_threads: int = 0,
         seed: int | None = None,
+        wire_dtype: str = "",
     ) -> None:
         super().__init__()
         self.user_module = user_module
@@ -113,6 +119,7 @@ class PayloadExecutor(Executor):
         self.worker_memory_limit_bytes = worker_memory_limit_bytes
         self.num_threads = num_threads
         self.seed = seed
+        self.wire_dtype = wire_dtype
         self._training, self._user_code = self._checked_arguments()
         self._data = SiteData(self)
         register_tensors()
@@ -171,7 +178,9 @@ class PayloadExecutor(Executor):
         if outcome.result is not None and (odd := self._data.odd_sample_count(outcome.result.num_samples)):
             self.log_warning(fl_ctx, odd)
             warnings.append(odd)
-        return result_reply(outcome, round_number=round_number, warnings=warnings)
+        # Without a global model there is nothing to differ from: its first weights travel in full.
+        base = weights if self.wire_dtype and weights else None
+        return result_reply(outcome, round_number=round_number, warnings=warnings, base=base)
 
     def _report(self, task_name: str, round_number: int, outcome: TaskOutcome, fl_ctx: FLContext) -> None:
         if outcome.received_model_metrics is not None:
@@ -206,6 +215,8 @@ class PayloadExecutor(Executor):
     def _checked_arguments(self) -> tuple[TrainingConfig, UserCodeConfig]:
         if self.isolation not in _ISOLATION:
             raise ConfigError(f"isolation: found {self.isolation!r}, expected one of {sorted(_ISOLATION)}")
+        if self.wire_dtype not in WIRE_DTYPES:
+            raise ConfigError(f"wire_dtype: found {self.wire_dtype!r}, expected one of {WIRE_DTYPES}")
         if taken := sorted(RESERVED_ENV & set(self.extra or {})):
             raise ConfigError(f"extra must not name {', '.join(taken)}: set the argument of that name instead")
         fields = {name: getattr(self, name) for name in TrainingConfig.model_fields}

@@ -20,8 +20,8 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
-from rt_flare.components.wire import NUM_SAMPLES, register_tensors
-from rt_flare.core.state_dict import TensorSpec, describe, to_plain
+from rt_flare.components.wire import NUM_SAMPLES, WIRE_DTYPE, register_tensors
+from rt_flare.core.state_dict import StateDict, describe, to_plain
 from rt_flare.core.update_gate import UpdateGate
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
@@ -83,7 +83,7 @@ class GatedAggregator(ModelAggregator):
     def __init__(self) -> None:
         super().__init__()
         register_tensors()
-        self._reference: dict[str, TensorSpec] = {}
+        self._base: StateDict = {}
         self._expected_sites: set[str] | None = None
         self._sends_numpy = False
         self._accumulator: UpdateAccumulator | None = None
@@ -101,7 +101,7 @@ class GatedAggregator(ModelAggregator):
         """Learn at each round's start what the global model looks like and who is expected."""
         super().handle_event(event_type, fl_ctx)
         if event_type == AppEventType.ROUND_STARTED:
-            self._reference = _global_model_specs(fl_ctx)
+            self._base = _global_model(fl_ctx)
             self._expected_sites = {client.name for client in fl_ctx.get_engine().get_clients()}
             self._start_round(fl_ctx.get_prop(AppConstants.CURRENT_ROUND))
         elif event_type == EventType.START_RUN:
@@ -150,7 +150,7 @@ class GatedAggregator(ModelAggregator):
 
     def _start_round(self, round_number: int | None) -> None:
         self._round = round_number
-        self._gate = UpdateGate(round_number, self._reference, self._expected_sites)
+        self._gate = UpdateGate(round_number, describe(self._base), self._expected_sites, self._base or None)
         self._accumulator = None
 
     @property
@@ -162,9 +162,12 @@ class GatedAggregator(ModelAggregator):
 
     def _accept(self, site: str, round_number: int | None, kind: str, weights: Any, meta: dict[str, Any]) -> bool:
         try:
-            if kind != DataKind.WEIGHTS:
-                raise UpdateError("data_kind", f"update of {site}: found {kind}, expected full weights (WEIGHTS)")
-            state, num_samples = self._gate.check(site, round_number, weights, _num_samples(site, meta))
+            wire_dtype = meta.get(WIRE_DTYPE, "")
+            expected = DataKind.WEIGHT_DIFF if wire_dtype else DataKind.WEIGHTS
+            if kind != expected:
+                raise UpdateError("data_kind", f"update of {site}: found {kind}, expected {expected}")
+            weights = _read_spilled(site, weights)
+            state, num_samples = self._gate.check(site, round_number, weights, _num_samples(site, meta), wire_dtype)
             self._sends_numpy = any(isinstance(value, np.ndarray) for value in weights.values())
             self._updates.add(site, state, num_samples)
         except UpdateError as error:
@@ -197,8 +200,18 @@ def _num_samples(site: str, meta: dict[str, Any]) -> Any:
     return nvflares if ours is None else ours
 
 
-def _global_model_specs(fl_ctx: FLContext) -> dict[str, TensorSpec]:
+def _read_spilled(site: str, weights: Any) -> Any:
+    """Read tensors that wait in files (see `TensorExchange.limit_memory`, and NVFlare's own disk offload)."""
+    if not isinstance(weights, Mapping) or not any(hasattr(value, "materialize") for value in weights.values()):
+        return weights
+    try:
+        return {name: v.materialize() if hasattr(v, "materialize") else v for name, v in weights.items()}
+    except Exception as error:
+        raise UpdateError("unreadable", f"update of {site}: {error}") from error
+
+
+def _global_model(fl_ctx: FLContext) -> StateDict:
     model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
     if not isinstance(model, ModelLearnable) or model.is_empty():
         return {}
-    return describe(to_plain(model[ModelLearnableKey.WEIGHTS]))
+    return to_plain(model[ModelLearnableKey.WEIGHTS])

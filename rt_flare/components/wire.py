@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,22 +11,35 @@ from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.config_service import ConfigService
 from pydantic import ValidationError
 
+from rt_flare.components.tensor_exchange import TensorExchange
+from rt_flare.core.allocator import keep_freed_memory
 from rt_flare.core.payload import parse_metrics
 from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
+from rt_flare.core.state_dict import StateDict
 from rt_flare.core.task_runner import TaskOutcome
+from rt_flare.core.wire_dtype import BFLOAT16, to_difference
 from rt_flare.errors import ResultError, RtFlareError
 
-__all__ = ["SiteReport", "TensorExchangeError", "error_reply", "read_report", "register_tensors", "result_reply"]
+__all__ = [
+    "SiteReport",
+    "TensorExchangeError",
+    "UncopiedWeights",
+    "error_reply",
+    "read_report",
+    "register_tensors",
+    "result_reply",
+]
 
 NUM_SAMPLES = "rt_num_samples"
 TRAIN_METRICS = "rt_train_metrics"
 VALIDATION_SAMPLES = "rt_validation_samples"
 WARNINGS = "rt_warnings"
+WIRE_DTYPE = "rt_wire_dtype"
+WIRE_ERROR = "rt_wire_error"
 FAILURE = "rt_failure"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
@@ -39,6 +53,13 @@ class TensorExchangeError(RtFlareError):
     code = "tensor_exchange"
 
 
+class UncopiedWeights(dict[str, Any]):
+    """A state dict whose deep copy shares its tensors: for weights that nobody changes any more."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return dict(self)
+
+
 def register_tensors() -> None:
     """Make NVFlare's serialization carry torch tensors, and check that it does.
 
@@ -48,7 +69,8 @@ def register_tensors() -> None:
     Raises:
         TensorExchangeError: tensors do not survive a round trip.
     """
-    fobs.register(TensorDecomposer)
+    keep_freed_memory()
+    fobs.register(TensorExchange)
     probe = torch.arange(3, dtype=torch.bfloat16)
     settings = ConfigService.get_var_values()
     read_before = set(settings)
@@ -59,7 +81,7 @@ def register_tensors() -> None:
     if not torch.equal(probe, received):
         raise TensorExchangeError(
             "torch tensors do not survive NVFlare's serialization in this process: something sent one before "
-            "TensorDecomposer was registered; create rt_flare's components first"
+            "a decomposer was registered; create rt_flare's components first"
         )
 
 
@@ -73,6 +95,7 @@ class SiteReport:
         received_model_metrics: metrics of the model that the site received.
         validation_samples: samples behind ``received_model_metrics``.
         warnings: odd but no reason to refuse.
+        wire_error: see `Contribution`.
         failure: the site's error; None when the reply holds a result.
     """
 
@@ -81,6 +104,7 @@ class SiteReport:
     received_model_metrics: dict[str, float] = field(default_factory=dict)
     validation_samples: int | None = None
     warnings: list[str] = field(default_factory=list)
+    wire_error: float | None = None
     failure: Failure | None = None
 
     def contribution(self, site: str, *, accepted: bool, reason: str | None = None) -> Contribution:
@@ -94,12 +118,17 @@ class SiteReport:
             train_metrics=self.train_metrics,
             received_model_metrics=self.received_model_metrics,
             warnings=self.warnings,
+            wire_error=self.wire_error,
             failure=self.failure,
         )
 
 
-def result_reply(outcome: TaskOutcome, *, round_number: int, warnings: list[str]) -> Shareable:
+def result_reply(
+    outcome: TaskOutcome, *, round_number: int, warnings: list[str], base: StateDict | None = None
+) -> Shareable:
     """The reply to a train task (weights) or to a validate task (metrics).
+
+    With ``base``, the model that was received, the weights travel as a difference to it (see `core.wire_dtype`).
 
     The weights' meta carries the samples as NVFlare's ``NUM_STEPS_CURRENT_ROUND`` too, and the metrics of the
     received model as ``INITIAL_METRICS``: NVFlare's own aggregators, selectors and writers read those.
@@ -119,7 +148,11 @@ def result_reply(outcome: TaskOutcome, *, round_number: int, warnings: list[str]
             TRAIN_METRICS: outcome.result.metrics,
             WARNINGS: [*warnings, *outcome.result.warnings],
         }
-        reply = DXO(DataKind.WEIGHTS, data=outcome.result.weights, meta=meta).to_shareable()
+        kind, weights = DataKind.WEIGHTS, outcome.result.weights
+        if base is not None:
+            kind, (weights, meta[WIRE_ERROR]) = DataKind.WEIGHT_DIFF, to_difference(weights, base)
+            meta[WIRE_DTYPE] = BFLOAT16
+        reply = DXO(kind, data=weights, meta=meta).to_shareable()
     reply.set_header(AppConstants.CURRENT_ROUND, round_number)
     return reply
 
@@ -150,7 +183,12 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
         received_model_metrics=_checked_metrics(received, warnings),
         validation_samples=samples if type(samples) is int and samples > 0 else None,
         warnings=warnings,
+        wire_error=_wire_error(meta.get(WIRE_ERROR)),
     )
+
+
+def _wire_error(sent: Any) -> float | None:
+    return sent if type(sent) is float and 0 <= sent < math.inf else None
 
 
 def _checked_metrics(metrics: Any, warnings: list[str]) -> dict[str, float]:

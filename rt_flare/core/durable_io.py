@@ -12,7 +12,16 @@ from typing import Any, BinaryIO
 
 import orjson
 
-__all__ = ["as_utf8", "flush_folder", "read_json", "to_strict_json", "write_atomic", "write_bytes", "write_json"]
+__all__ = [
+    "as_utf8",
+    "flush_folder",
+    "json_bytes",
+    "read_json",
+    "to_strict_json",
+    "write_atomic",
+    "write_bytes",
+    "write_json",
+]
 
 _MAX_JSON_BYTES = 1 << 30
 
@@ -52,8 +61,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Create or replace ``path`` with ``document`` as strict, indented UTF-8 JSON (see `to_strict_json`)."""
-    write_bytes(path, orjson.dumps(to_strict_json(document), option=orjson.OPT_INDENT_2) + b"\n")
+    """Create or replace ``path`` with ``document`` as `json_bytes`."""
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return ``document`` as strict, indented UTF-8 JSON (see `to_strict_json`)."""
+    return orjson.dumps(to_strict_json(document), option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def read_json(path: Path) -> Any:

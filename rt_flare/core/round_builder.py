@@ -87,6 +87,7 @@ class RoundBuilder:
             seconds=self.elapsed(),
             num_samples=sum(c.num_samples or 0 for c in accepted),
             weight_change=weight_change,
+            wire_error=max((c.wire_error for c in accepted if c.wire_error is not None), default=None),
             train_metrics=mean_metrics([(c.num_samples or 0, c.train_metrics) for c in accepted]),
             contributions=contributions,
         )

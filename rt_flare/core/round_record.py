@@ -84,6 +84,8 @@ class Contribution(_Record):
         seconds: from the round's start to the arrival of the contribution; None when nothing arrived.
         warnings: what the site or the gate found odd without refusing it.
         failure: the site's error, when ``status`` is ``failed``.
+        wire_error: largest relative rounding error of one element of the update's difference as it was sent,
+            ``|sent - exact| / |exact|``; None when the update travelled in full.
     """
 
     site: str
@@ -95,6 +97,7 @@ class Contribution(_Record):
     seconds: float | None = None
     warnings: list[str] = Field(default_factory=list)
     failure: Failure | None = None
+    wire_error: float | None = None
 
 
 class RoundRecord(_Record):
@@ -109,6 +112,7 @@ class RoundRecord(_Record):
         num_samples: samples behind the accepted updates.
         weight_change: L2 norm of (new global model - old one) over that of the old one, floating-point
             parameters only; None when there is no old or no new model.
+        wire_error: largest of the accepted contributions' ``wire_error``; None when all travelled in full.
         train_metrics: sample-weighted means of the sites' metrics of their locally trained models.
         global_metrics: sample-weighted means of the metrics that sites measured on this round's global model, when
             they received it in the next round or in the final validation; None until then, or without a
@@ -123,6 +127,7 @@ class RoundRecord(_Record):
     seconds: float
     num_samples: int
     weight_change: float | None = None
+    wire_error: float | None = None
     train_metrics: dict[str, float] = Field(default_factory=dict)
     global_metrics: dict[str, float] | None = None
     contributions: list[Contribution]

@@ -64,10 +64,13 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
 
 def is_finite(tensor: torch.Tensor) -> bool:
     """Whether a plain tensor of any dtype is free of NaN and infinities."""
-    if not (tensor.is_floating_point() or tensor.is_complex()):
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if not tensor.is_floating_point() or not tensor.numel():
         return True
-    # 8-bit floats have no isfinite kernel.
-    return bool(torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor).all())
+    # 8-bit floats have neither kernel. The extremes of a tensor with a NaN are NaN: one pass, nothing allocated.
+    extremes = torch.aminmax(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
+    return bool(torch.isfinite(torch.stack(extremes)).all())
 
 
 def fit_names(state: Mapping[str, torch.Tensor], expected: Iterable[str]) -> StateDict:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import mmap
 import os
 import select
 import socket
 import struct
-import tempfile
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -17,19 +16,14 @@ import orjson
 import torch
 
 from rt_flare.core.durable_io import to_strict_json
+from rt_flare.core.memory_file import MemoryFile, Table, layout, view_tensors
 from rt_flare.core.state_dict import StateDict
 from rt_flare.errors import WorkerError
 
 __all__ = ["ChannelClosedError", "TensorChannel"]
 
 _HEADER = struct.Struct("<?Q")
-_ALIGNMENT = 64
 _MAX_MESSAGE_BYTES = 1 << 28
-_DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in vars(torch).values()
-    if isinstance(dtype, torch.dtype) and not str(dtype).startswith("torch.q")
-}
 
 
 class ChannelClosedError(WorkerError):
@@ -41,37 +35,54 @@ class ChannelClosedError(WorkerError):
 class TensorChannel:
     """One end of a connected pair of Unix sockets.
 
-    Each message with tensors brings its own anonymous memory file, which goes away with the tensors that use it:
-    sender and receiver hold one copy of the weights each, nothing is pickled, and nothing is left on disk. The
-    receiver's tensors are private copy-on-write views: changing them changes nothing anywhere else.
+    Tensors cross in an anonymous memory file: sender and receiver hold one copy of the weights each, nothing is
+    pickled, and nothing is left on disk. Nobody else sees the received tensors: they may be changed. Once the receiver
+    has none of them left it says so with its next message, and the sender uses the file again, because fresh memory
+    takes longer to get than to fill.
 
     ``send`` may be called from several threads, ``receive`` from one.
+
+    Args:
+        sock: this end.
+        may_fork: whether child processes of this one may see what it received: then nothing that they might still
+            read is used again while there are any.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, may_fork: bool = False) -> None:
         self._socket = sock
+        self._may_fork = may_fork
         self._send_lock = threading.Lock()
+        self._files: dict[int, MemoryFile] = {}
+        self._numbers = itertools.count()
+        self._received: dict[int, mmap.mmap] = {}
 
-    def send(self, message: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+    def send(self, message: Mapping[str, Any], tensors: StateDict | None = None, *, let_go: bool = False) -> None:
         """Send a JSON object (floats that JSON lacks become text, see `to_strict_json`) and tensors of any layout.
+
+        Args:
+            message: the object.
+            tensors: the tensors.
+            let_go: empty ``tensors`` once they are copied; if they live in a received message's memory, its sender
+                then hears that it is free.
 
         Raises:
             ChannelClosedError: the other end is closed.
         """
-        table, size = _layout(tensors or {})
-        body = orjson.dumps({"message": to_strict_json(message), "tensors": table})
-        packet = _HEADER.pack(bool(tensors), len(body)) + body
-        descriptor = _memory_file(tensors, table, size) if tensors else None
-        try:
-            # In one piece: processes that user code forks may log through the same socket.
-            with self._send_lock:
-                sent = 0 if descriptor is None else socket.send_fds(self._socket, [packet], [descriptor])
+        content = to_strict_json(message)
+        # In one piece: processes that user code forks may log through the same socket.
+        with self._send_lock:
+            file = None if not tensors else self._fill_file(tensors)
+            if tensors and let_go:
+                tensors.clear()
+            table = [file.number, file.table] if file else None
+            document = {"message": content, "tensors": table, "released": self._released()}
+            body = orjson.dumps(document)
+            packet = _HEADER.pack(file is not None, len(body)) + body
+            try:
+                sent = 0 if file is None else socket.send_fds(self._socket, [packet], [file.descriptor])
                 self._socket.sendall(packet[sent:])
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise ChannelClosedError("the other process has closed its end") from error
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise ChannelClosedError("the other process has closed its end") from error
 
     def wait(self, seconds: float) -> bool:
         """Wait until a message (or the end) can be received; False when ``seconds`` passed without one."""
@@ -90,8 +101,9 @@ class TensorChannel:
                 raise WorkerError(f"a message of {length} bytes came, expected at most {_MAX_MESSAGE_BYTES}")
             try:
                 document = orjson.loads(self._receive_exactly(length))
-                message, table = document["message"], document["tensors"]
-                tensors = _map_tensors(descriptor, table) if has_memory and descriptor is not None else {}
+                message, table, released = document["message"], document["tensors"], document["released"]
+                tensors = self._map(descriptor, *table) if has_memory and descriptor is not None else {}
+                self._take_back(released)
             except (ValueError, KeyError, TypeError) as error:
                 raise WorkerError(f"a damaged message came: {error}") from error
         finally:
@@ -100,8 +112,53 @@ class TensorChannel:
         return message, tensors
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end; received tensors stay."""
         self._socket.close()
+        with self._send_lock:
+            while self._files:
+                self._files.popitem()[1].close()
+            self._received.clear()
+
+    def _fill_file(self, tensors: Mapping[str, torch.Tensor]) -> MemoryFile:
+        table, size = layout(tensors)
+        fitting = [file for file in self._files.values() if file.is_free and file.size >= size]
+        file = min(fitting, key=lambda file: file.size, default=None)
+        if file is None:
+            # Of files that are too small, none will ever fit again while the model stays the same.
+            self._drop_free_files()
+            file = MemoryFile(next(self._numbers), size)
+        file.fill(tensors, table)
+        self._files[file.number] = file
+        return file
+
+    def _drop_free_files(self) -> None:
+        for number in [file.number for file in self._files.values() if file.is_free]:
+            self._files.pop(number).close()
+
+    def _take_back(self, numbers: list[int]) -> None:
+        with self._send_lock:
+            for number in numbers:
+                self._files[number].is_free = True
+
+    def _map(self, descriptor: int, number: int, table: Table) -> StateDict:
+        memory = mmap.mmap(descriptor, 0)
+        tensors = view_tensors(memory, table)
+        with self._send_lock:
+            self._received[number] = memory
+        return tensors
+
+    def _released(self) -> list[int]:
+        released: list[int] = []
+        if self._received and self._may_fork and _has_children():
+            return released
+        for number, memory in list(self._received.items()):
+            try:
+                memory.close()
+            except BufferError:  # a tensor still lives in it
+                continue
+            del self._received[number]
+            released.append(number)
+        return released
 
     def _receive_header(self) -> tuple[bool, int, int | None]:
         try:
@@ -127,42 +184,9 @@ class TensorChannel:
         return bytes(parts)
 
 
-def _layout(tensors: Mapping[str, torch.Tensor]) -> tuple[list[list[Any]], int]:
-    table, offset = [], 0
-    for name, tensor in tensors.items():
-        table.append([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), offset])
-        offset += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
-    return table, offset
-
-
-def _memory_file(tensors: Mapping[str, torch.Tensor], table: list[list[Any]], size: int) -> int:
-    descriptor = _anonymous_file()
+def _has_children() -> bool:
     try:
-        os.ftruncate(descriptor, max(size, 1))
-        memory = mmap.mmap(descriptor, max(size, 1))
-        for name, dtype, shape, offset in table:
-            if tensors[name].numel():
-                _view(memory, dtype, shape, offset).copy_(tensors[name])
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("rt_flare")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _map_tensors(descriptor: int, table: list[list[Any]]) -> StateDict:
-    memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
-    return {name: _view(memory, dtype, shape, offset) for name, dtype, shape, offset in table}
-
-
-def _view(memory: mmap.mmap, dtype: str, shape: list[int], offset: int) -> torch.Tensor:
-    count = math.prod(shape)
-    if count == 0:
-        return torch.empty(shape, dtype=_DTYPES[dtype])
-    return torch.frombuffer(memory, dtype=_DTYPES[dtype], count=count, offset=offset).view(shape)
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, fit_names, is_finite, to_plain
+from rt_flare.core.wire_dtype import BFLOAT16, from_difference
 from rt_flare.errors import StateDictError, UpdateError
 
 __all__ = ["MAX_ENTRIES", "UpdateGate"]
@@ -23,6 +26,8 @@ class UpdateGate:
         reference: names, shapes and dtypes of the global model; None or empty lets the first accepted update set
             them (a job that starts from its clients' weights).
         expected_sites: the sites that were asked; None accepts any site.
+        base: the global model that the round started from, bit for bit as the sites received it; None when it is not
+            known: then no update can come as a difference to it.
     """
 
     def __init__(
@@ -30,13 +35,17 @@ class UpdateGate:
         round_number: int | None,
         reference: Mapping[str, TensorSpec] | None,
         expected_sites: set[str] | None = None,
+        base: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.round_number = round_number
         self.reference = dict(reference or {})
         self.expected_sites = expected_sites
+        self.base = base
         self.accepted: dict[str, int] = {}
 
-    def check(self, site: str, round_number: int | None, weights: Any, num_samples: Any) -> tuple[StateDict, int]:
+    def check(
+        self, site: str, round_number: int | None, weights: Any, num_samples: Any, wire_dtype: Any = ""
+    ) -> tuple[StateDict, int]:
         """Check one update whole.
 
         Args:
@@ -44,6 +53,7 @@ class UpdateGate:
             round_number: the round that the update says it belongs to; None when it does not say.
             weights: the update's state dict, of tensors or numpy arrays.
             num_samples: the samples behind it.
+            wire_dtype: "" for weights; ``bfloat16`` for a difference (see `wire_dtype.to_difference`).
 
         Returns:
             The weights as plain CPU tensors (not copied when they are plain already) under the global model's names
@@ -51,12 +61,12 @@ class UpdateGate:
 
         Raises:
             UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
-                ``too_many_entries``, ``not_plain``, ``does_not_fit``, ``not_finite``, or one of `sample_count_problem`.
+                ``too_many_entries``, ``not_plain``, ``does_not_fit``, ``not_finite``, ``wire_dtype``, ``no_base``, or one of `sample_count_problem`.
         """
         self._check_sender(site, round_number)
         if problem := sample_count_problem(num_samples):
             raise UpdateError(problem[0], f"update of {site}: {problem[1]}")
-        state = self._check_weights(site, weights)
+        state = self._check_weights(site, weights, wire_dtype)
         if not self.reference:
             self.reference = describe(state)
         self.accepted[site] = int(num_samples)
@@ -73,7 +83,7 @@ class UpdateGate:
                 f"update of {site}: made for round {round_number}, this is round {self.round_number}",
             )
 
-    def _check_weights(self, site: str, weights: Any) -> StateDict:
+    def _check_weights(self, site: str, weights: Any, wire_dtype: Any) -> StateDict:
         if not isinstance(weights, Mapping) or not weights:
             raise UpdateError("weights_missing", f"update of {site}: found no weights, expected a state dict")
         if len(weights) > max(len(self.reference) * 2, MAX_ENTRIES):
@@ -82,9 +92,13 @@ class UpdateGate:
             state = to_plain(weights)
         except StateDictError as error:
             raise UpdateError("not_plain", f"update of {site}: {error}") from error
+        if wire_dtype and not self.reference:
+            raise UpdateError("no_base", f"update of {site}: a difference, and the round started without a model")
         if self.reference:
             state = fit_names(state, self.reference)
             try:
+                if wire_dtype:
+                    state = self._restore(site, state, wire_dtype)
                 check_fit(state, self.reference, what=f"the update of {site}")
             except StateDictError as error:
                 raise UpdateError("does_not_fit", str(error)) from error
@@ -92,3 +106,14 @@ class UpdateGate:
             if not is_finite(tensor):
                 raise UpdateError("not_finite", f"update of {site}: {name} holds NaN or infinite values")
         return state
+
+    def _restore(self, site: str, difference: StateDict, wire_dtype: Any) -> StateDict:
+        if wire_dtype != BFLOAT16:
+            raise UpdateError("wire_dtype", f"update of {site}: found wire_dtype {wire_dtype!r}, expected {BFLOAT16!r}")
+        if self.base is None:
+            raise UpdateError(
+                "no_base",
+                f"update of {site}: a difference, but this workflow does not tell which model the round started from; "
+                "leave wire_dtype out of the sites' configuration",
+            )
+        return from_difference(difference, self.base)

@@ -11,6 +11,9 @@ from rt_flare.core.round_record import Contribution, ContributionStatus, Verdict
 
 __all__ = ["judge", "weight_change"]
 
+_PIECE = 1 << 15
+"""Values that are compared at a time: they stay in the cache, and torch starts no threads for so few."""
+
 
 def judge(contributions: Sequence[Contribution], min_clients: int) -> tuple[Verdict, list[str]]:
     """Judge a round by who was expected and who was accepted.
@@ -31,7 +34,10 @@ def judge(contributions: Sequence[Contribution], min_clients: int) -> tuple[Verd
 
 
 def weight_change(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> float | None:
-    """``||new - old|| / ||old||`` in the L2 norm over floating-point entries, computed in float64 tensor by tensor.
+    """``||new - old|| / ||old||`` in the L2 norm over floating-point entries.
+
+    Differences of float64 and float32 entries are taken in their own precision, of narrower ones in float32; their
+    squares are summed in pieces that stay in the processor's cache, and over the pieces in float64.
 
     None when there is no old model to compare with; infinity when the old one is all zeros and the new one is not.
     """
@@ -41,12 +47,21 @@ def weight_change(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     for name, tensor in new.items():
         if not tensor.is_floating_point() or name not in old:
             continue
-        before = old[name].double()
-        squared_change += float(torch.sum((tensor.double() - before) ** 2))
-        squared_norm += float(torch.sum(before**2))
+        pieces = tensor.reshape(-1).split(_PIECE), old[name].reshape(-1).split(_PIECE)
+        for after, before in zip(*pieces, strict=True):
+            wide = torch.promote_types(before.dtype, torch.float32)
+            before = before.to(wide)
+            squared_change += _norm(after.to(wide) - before) ** 2
+            squared_norm += _norm(before) ** 2
     if squared_norm == 0:
         return math.inf if squared_change else 0.0
     return math.sqrt(squared_change / squared_norm)
+
+
+def _norm(piece: torch.Tensor) -> float:
+    norm = float(torch.linalg.vector_norm(piece))
+    # Squares of large or tiny float32 values leave its range.
+    return norm if 1e-15 < norm < 1e15 else float(torch.linalg.vector_norm(piece.double()))
 
 
 def _reason(contribution: Contribution) -> str:

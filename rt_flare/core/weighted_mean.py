@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from rt_flare.core.state_dict import StateDict
+from rt_flare.core.state_dict import StateDict, is_finite
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
 __all__ = ["COUNTER_SUFFIX", "WeightedMean", "accumulation_dtype"]
@@ -97,7 +97,7 @@ class WeightedMean:
                 mean[name] = self._exact[name]
                 continue
             value = self._sums.pop(name).div_(total)
-            if not torch.isfinite(value).all():
+            if not is_finite(value):
                 raise UpdateError("mean_overflow", f"{name}: the sum of finite updates overflowed {value.dtype}")
             mean[name] = value.to(dtype)
         return mean

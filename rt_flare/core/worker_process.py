@@ -19,7 +19,7 @@ import psutil
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.round_record import Failure
 from rt_flare.core.state_dict import StateDict
-from rt_flare.core.task_runner import SiteTask, TaskRunner, UserCodeConfig
+from rt_flare.core.task_runner import SiteTask, TaskOutcome, TaskRunner, UserCodeConfig
 from rt_flare.core.tensor_channel import ChannelClosedError, TensorChannel
 from rt_flare.core.user_logger import UserLogger
 
@@ -30,7 +30,7 @@ def main(descriptor: int) -> int:
     """Serve tasks from the socket until it closes."""
     faulthandler.enable(all_threads=False)
     faulthandler.register(signal.SIGUSR1, all_threads=False)
-    channel = TensorChannel(socket.socket(fileno=descriptor))
+    channel = TensorChannel(socket.socket(fileno=descriptor), may_fork=True)
     message, _ = channel.receive()
     config = UserCodeConfig.model_validate(message)
     commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
@@ -44,15 +44,14 @@ def main(descriptor: int) -> int:
         _send_failure(channel, describe_exception(error, code_dir=config.code_dir), fatal=True)
         return 1
     while True:
-        _serve(channel, runner, config, commands.get())
+        _serve(channel, runner, config, commands)
 
 
-def _serve(channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, command: _Command) -> None:
+def _serve(
+    channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, commands: queue.SimpleQueue[_Command]
+) -> None:
     try:
-        if isinstance(command, Exception):
-            raise command
-        message, weights = command
-        outcome = runner.run(SiteTask.model_validate(message), weights)
+        outcome = _run_next(runner, commands)
         result = outcome.result
         reply = {
             "op": "done",
@@ -62,9 +61,18 @@ def _serve(channel: TensorChannel, runner: TaskRunner, config: UserCodeConfig, c
             "received_model_metrics": outcome.received_model_metrics,
             "validation_samples": outcome.validation_samples,
         }
-        channel.send(reply, result.weights if result else None)
+        channel.send(reply, result.weights if result else None, let_go=True)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the job either
         _send_failure(channel, describe_exception(error, code_dir=config.code_dir))
+
+
+def _run_next(runner: TaskRunner, commands: queue.SimpleQueue[_Command]) -> TaskOutcome:
+    """Run the next task; the weights that came with it are let go of before its result is sent."""
+    command = commands.get()
+    if isinstance(command, Exception):
+        raise command
+    message, weights = command
+    return runner.run(SiteTask.model_validate(message), weights)
 
 
 def _send_failure(channel: TensorChannel, failure: Failure, *, fatal: bool = False) -> None:

@@ -41,6 +41,7 @@ class PocDeployment:
         start_timeout_seconds: how long starting may take until all sites are registered.
         class_prefixes: packages whose classes a job without custom code may use.
         server_settings: settings of the server's own, as ``{"heart_beat_timeout": 60}``.
+        run_in: words before the command of a site or the server, as ``{"site-1": ("ip", "netns", "exec", "x")}``.
 
     Raises:
         ConfigError: the sites' names cannot be used.
@@ -55,6 +56,7 @@ class PocDeployment:
         start_timeout_seconds: float = 120.0,
         class_prefixes: Sequence[str] = ("rt_flare.",),
         server_settings: Mapping[str, Any] | None = None,
+        run_in: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         check_sites(sites)
         self.folder = folder.resolve()
@@ -62,6 +64,7 @@ class PocDeployment:
         self.start_timeout_seconds = start_timeout_seconds
         self.class_prefixes = tuple(class_prefixes)
         self.server_settings = dict(server_settings or {})
+        self.run_in = dict(run_in or {})
         self._owned = OwnedProcesses()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._kits = self.folder
@@ -130,7 +133,10 @@ class PocDeployment:
         self._log_offsets[site] = self.log(site).stat().st_size if self.log(site).is_file() else 0
         with (kit / "console.log").open("ab") as output:
             self._running[site] = self._owned.start(
-                start_command(kit), cwd=kit, environment=private_environment(self.folder), output=output
+                [*self.run_in.get(site, ()), *start_command(kit)],
+                cwd=kit,
+                environment=private_environment(self.folder),
+                output=output,
             )
 
     def stop_site(self, site: str) -> None:

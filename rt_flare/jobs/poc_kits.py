@@ -15,6 +15,7 @@ from typing import Any
 
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.errors import DeploymentError
+from rt_flare.jobs.site_outcomes import OUTCOMES_COMPONENT
 
 __all__ = ["ADMIN", "SERVER", "private_environment", "provision_kits", "start_command"]
 
@@ -134,6 +135,8 @@ def _complete_resources(
     for entry in resources.get("servers", [])[:1]:
         entry.update(server_settings)
     # By default every deployment on a machine keeps its jobs in one folder below the system's temporary folder.
+    if "servers" in resources:
+        resources["components"] = [*resources.get("components", []), OUTCOMES_COMPONENT]
     if "snapshot_persistor" in resources:
         storage = resources["snapshot_persistor"]["args"]["storage"]
         storage["args"]["root_dir"] = str(folder / "storage" / "snapshots")

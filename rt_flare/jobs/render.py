@@ -19,10 +19,12 @@ from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.aggregator_component import use_aggregator
 from rt_flare.jobs.config_values import config_object, config_text
-from rt_flare.jobs.template import load_template
+from rt_flare.jobs.given_values import client_values, server_values, with_template_values
+from rt_flare.jobs.job_timeouts import with_timeouts
+from rt_flare.jobs.template import JobTemplate, load_template
 from rt_flare.jobs.user_modules import sibling_modules
 
-__all__ = ["check_sites", "render_job"]
+__all__ = ["check_sites", "custom_files", "render_job"]
 
 # NVFlare's rule for the names of clients.
 _SITE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -33,17 +35,17 @@ _MAX_REQUESTS_PER_SECOND = 100
 def render_job(
     *,
     out: Path,
-    model_def: Path,
+    model_def: Path | None,
     training: TrainingConfig,
     federation: FederationConfig,
     sites: Sequence[str],
-    model_path: str = "model_def.Model",
+    model_path: str = "",
     model_args: Mapping[str, Any] | None = None,
     shards_dir: Path | str = "",
     shards_url: str = "",
-    data_dir: Path | str = "/var/tmp/nvflare/data",  # noqa: S108 - the documented default of the sites
+    data_dir: Path | str = "",
     data_root: Path | str = "",
-    adapter: str = "manifest",
+    adapter: str = "",
     adapter_args: Mapping[str, Any] | None = None,
     aggregator: str = "sample_weighted_mean",
     aggregator_args: Mapping[str, Any] | None = None,
@@ -54,16 +56,18 @@ def render_job(
 ) -> Path:
     """Write the job folder ``out``, which must not exist, or be a job folder: that one is replaced.
 
-    The same inputs give the same bytes.
+    The same inputs give the same bytes. What is left out, here or in the two configurations, takes the template's
+    value; a value that the template has no variable for is an error.
 
     Args:
         out: the job folder.
         model_def: the user's module; becomes ``app/custom/model_def.py``, with the modules beside it that it imports.
+            None for a job without custom code, whose template or variables name an installed module.
         training: what every site trains with; ``num_classes`` 0 becomes the largest label of all shards plus one, where
             the shards are on this machine and have manifests.
         federation: how the sites work together.
         sites: names of the sites; the n-th one gets shard n.
-        model_path: dotted path of the model class or factory.
+        model_path: dotted path of the model class or factory, as ``model_def.Model``.
         model_args: its keyword arguments; JSON values only.
         shards_dir: folder with ``shard_0001.zip`` and on, as the sites see it; "" when there is none to fetch.
         shards_url: the same in a storage that the server signs URLs for; the place only, without credentials.
@@ -88,58 +92,45 @@ def render_job(
         ShardError: ``shards_dir`` is on this machine and its shards are not numbered from 1 without a gap.
     """
     check_sites(sites)
-    load_catalog().find_adapter(adapter)
-    _warn(federation, len(sites))
+    if adapter:
+        load_catalog().find_adapter(adapter)
+    chosen = with_timeouts(load_template(template), federation.timeouts, num_sites=len(sites))
+    effective = with_template_values(federation, chosen)
+    _warn(effective, len(sites))
     if shards_url and str(shards_dir):
         raise ConfigError("found shards_dir and shards_url, expected one of them")
     check_storage_url(shards_url)
     # The folder may exist on the sites only; where it is here, what is wrong is found before anything is sent.
     local_shards = find_shards(Path(shards_dir)) if str(shards_dir) and Path(shards_dir).is_dir() else []
     site_shards = _assign_shards(sites, shards_url or shards_dir, local_shards)
-    num_classes = training.num_classes
-    if adapter == "manifest" and shards_have_manifests(local_shards, training.manifest_file):
-        num_classes = infer_num_classes(local_shards, num_classes, manifest_file=training.manifest_file)
-    model = {"MODEL_PATH": config_text(model_path, "model_path"), "MODEL_ARGS": config_object(model_args, "model_args")}
-    job = load_template(template).with_variables(
+    training = _with_num_classes(training, chosen, adapter, local_shards)
+    model = _given(MODEL_PATH=config_text(model_path, "model_path"), MODEL_ARGS=config_object(model_args, "model_args"))
+    job = chosen.with_variables(
         server={
             **model,
-            "NUM_ROUNDS": federation.num_rounds,
-            "MIN_CLIENTS": federation.min_clients,
-            "WAIT_TIME_AFTER_MIN_RECEIVED": federation.wait_time_after_min_received,
-            "ROUND_TIMEOUT_SECONDS": federation.round_timeout_seconds,
-            "DETERMINISTIC": federation.deterministic,
-            "KEEP_LAST": federation.keep_last,
-            "SEED": federation.seed,
-            "TASK_REQUEST_INTERVAL": federation.task_request_interval,
-            "SHARDS_URL": config_text(shards_url, "shards_url"),
-            "SITE_SHARDS": site_shards if shards_url else None,
+            **server_values(federation),
+            **_given(SHARDS_URL=config_text(shards_url, "shards_url"), SITE_SHARDS=site_shards),
             **(server_variables or {}),
         },
         client={
             **model,
-            "LOCAL_EPOCHS": training.local_epochs,
-            "BATCH_SIZE": training.batch_size,
-            "LEARNING_RATE": training.learning_rate,
-            "IMG_SIZE": training.img_size,
-            "NUM_CLASSES": num_classes,
-            "MANIFEST_FILE": config_text(training.manifest_file, "manifest_file"),
-            "EXTRA": config_object(training.extra, "extra"),
-            "NUM_THREADS": federation.num_threads,
-            "SEED": federation.seed,
-            "ADAPTER": config_text(adapter, "adapter"),
-            "ADAPTER_ARGS": config_object(adapter_args, "adapter_args"),
-            "DATA_DIR": config_text(str(data_dir), "data_dir"),
-            "SHARDS_DIR": config_text(str(shards_dir), "shards_dir"),
-            "SHARDS_FROM_SERVER": bool(shards_url),
-            "SITE_SHARDS": site_shards,
-            "DATA_ROOT": config_text(str(data_root), "data_root"),
+            **client_values(training, federation),
+            **_given(
+                ADAPTER=config_text(adapter, "adapter"),
+                ADAPTER_ARGS=config_object(adapter_args, "adapter_args"),
+                DATA_DIR=config_text(str(data_dir), "data_dir"),
+                SHARDS_DIR=config_text(str(shards_dir), "shards_dir"),
+                SHARDS_FROM_SERVER=bool(shards_url),
+                SITE_SHARDS=site_shards,
+                DATA_ROOT=config_text(str(data_root), "data_root"),
+            ),
             **(client_variables or {}),
         },
     )
     if aggregator != "sample_weighted_mean" or aggregator_args:
-        job = use_aggregator(job, aggregator, aggregator_args, deterministic=federation.deterministic)
-    meta = job.meta | {"name": federation.job_name, "min_clients": federation.min_clients}
-    code = _custom_files(model_def, extra_files)
+        job = use_aggregator(job, aggregator, aggregator_args, deterministic=effective.deterministic)
+    meta = job.meta | {"name": federation.job_name, "min_clients": effective.min_clients}
+    code = custom_files(model_def, extra_files)
 
     _clear(out)
     config = out / "app" / "config"
@@ -168,6 +159,22 @@ def check_sites(sites: Sequence[str]) -> None:
     twice = sorted({site for site in sites if folded.count(site.casefold()) > 1})
     if twice:
         raise ConfigError(f"sites: {', '.join(twice)} stand for the same folder; every site needs a name of its own")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """What was given: "", None, False and {} stand for what was not."""
+    return {name: value for name, value in values.items() if value}
+
+
+def _with_num_classes(
+    training: TrainingConfig, template: JobTemplate, adapter: str, shards: Sequence[Path]
+) -> TrainingConfig:
+    values = with_template_values(training, template)
+    of_images = "NUM_CLASSES" in template.client and (adapter or template.client.get("ADAPTER")) == "manifest"
+    if not of_images or not shards_have_manifests(shards, values.manifest_file):
+        return training
+    num_classes = infer_num_classes(shards, values.num_classes, manifest_file=values.manifest_file)
+    return training.model_copy(update={"num_classes": num_classes})
 
 
 def _warn(federation: FederationConfig, num_sites: int) -> None:
@@ -210,7 +217,16 @@ def _assign_shards(sites: Sequence[str], shards_dir: Path | str, local_shards: S
     return {site: index for index, site in enumerate(sites, start=1)}
 
 
-def _custom_files(model_def: Path, extra_files: Sequence[Path]) -> dict[str, bytes]:
+def custom_files(model_def: Path | None, extra_files: Sequence[Path] = ()) -> dict[str, bytes]:
+    """Return what goes into a job's ``custom`` folder, by path in it; empty without ``model_def``.
+
+    Raises:
+        JobError: a file is missing, two have one name, or ``model_def`` cannot be shipped (see `sibling_modules`).
+    """
+    if model_def is None:
+        if extra_files:
+            raise JobError("found extra_files without model_def, expected none: a job without code carries no files")
+        return {}
     if not model_def.is_file():
         raise JobError(f"{model_def}: no such file; expected the module with the model and fl_train_model")
     files = {"model_def.py": model_def.read_bytes()}

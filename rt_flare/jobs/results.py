@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rt_flare.core.durable_io import write_atomic
+from rt_flare.core.inbox import original_name
 from rt_flare.errors import JobError
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 from rt_flare.jobs.root_cause import find_root_cause
@@ -77,7 +78,8 @@ def _copies(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
     yield from ((target, source) for target, source in _logs(outcome) if source.is_file())
     for folder in ("files_out", "model_out"):
         for source in _files(outcome.server_dir / folder):
-            yield Path(folder) / source.relative_to(outcome.server_dir / folder), source
+            place = source.relative_to(outcome.server_dir / folder)
+            yield Path(folder) / place.with_name(original_name(place.name)), source
     for site, site_dir in outcome.site_dirs.items():
         for source in _files(site_dir / "out"):
             yield files / site / source.relative_to(site_dir / "out"), source

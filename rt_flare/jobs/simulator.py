@@ -18,6 +18,7 @@ from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.plain_path import plain_path
 from rt_flare.jobs.render import check_sites
 from rt_flare.jobs.root_cause import find_root_cause
+from rt_flare.jobs.simulator_policy import allow_in_simulator
 
 __all__ = ["run_simulator"]
 
@@ -80,6 +81,7 @@ def run_simulator(
     layout = _Layout(workspace.resolve() / "simulator")
     # A summary of an earlier run must not be taken for this one's.
     (layout.server_dir / SUMMARY_FILE).unlink(missing_ok=True)
+    allow_in_simulator(layout.root)
     processes = OwnedProcesses()
     started = time.monotonic()
     with plain_path(workspace) as plain, console.open("wb") as output:

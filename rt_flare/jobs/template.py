@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rt_flare.catalog import load_catalog
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.hocon import read_hocon
 
-__all__ = ["JobTemplate", "find_template", "load_template"]
+__all__ = ["JobTemplate", "find_template", "load_template", "nearest_name", "references", "variables"]
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _REFERENCE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
@@ -29,12 +30,15 @@ class JobTemplate:
         server: content of ``config_fed_server.conf``; variables are its top-level keys in capitals.
         client: content of ``config_fed_client.conf``; the same.
         meta: content of ``meta.conf``.
+        info: content of ``info.conf``: ``description``, ``controller_type`` and ``execution_api_type`` for NVFlare,
+            and ``timeouts``, the timeout preset whose values the template states.
     """
 
     name: str
     server: dict[str, Any]
     client: dict[str, Any]
     meta: dict[str, Any]
+    info: dict[str, Any]
 
     def with_variables(self, *, server: Mapping[str, Any], client: Mapping[str, Any]) -> JobTemplate:
         """Return a copy with these variables set; all others keep the template's values.
@@ -42,11 +46,10 @@ class JobTemplate:
         Raises:
             ConfigError: the template has no such variable.
         """
-        return JobTemplate(
-            name=self.name,
+        return dataclasses.replace(
+            self,
             server=_set(self.server, server, f"{self.name}/config_fed_server.conf"),
             client=_set(self.client, client, f"{self.name}/config_fed_client.conf"),
-            meta=copy.deepcopy(self.meta),
         )
 
 
@@ -72,7 +75,8 @@ def load_template(name: str) -> JobTemplate:
         undefined = sorted(references(config) - variables(config))
         if undefined:
             raise ConfigError(f"{name}/{file}: refers to {', '.join(undefined)}, which it does not define")
-    return JobTemplate(name=name, server=server, client=client, meta=read_hocon(folder / "meta.conf"))
+    meta, info = read_hocon(folder / "meta.conf"), read_hocon(folder / "info.conf")
+    return JobTemplate(name=name, server=server, client=client, meta=meta, info=info)
 
 
 def variables(config: Mapping[str, Any]) -> set[str]:
@@ -91,11 +95,16 @@ def references(value: Any) -> set[str]:
     return set()
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that names the closest of ``known``, whatever its case; "" without one."""
+    folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+
+
 def _set(config: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = variables(config)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{where} has no variable {name!r}{hint}")
+            raise ConfigError(f"{where} has no variable {name!r}{nearest_name(name, known)}")
     return copy.deepcopy(config) | copy.deepcopy(dict(values))

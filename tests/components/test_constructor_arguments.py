@@ -13,8 +13,11 @@ from nvflare.job_config.api import FedJob
 from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.executor import PayloadExecutor
+from rt_flare.components.lost_sites import LostSiteOutcomes
 from rt_flare.components.persistor import CustomPersistor
 from rt_flare.components.shard_urls import ShardUrlService
+from rt_flare.components.site_file_receiver import SiteFileReceiver
+from rt_flare.components.site_file_sender import SiteFileSender
 from rt_flare.components.stats import StatsPublisher
 from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
 from rt_flare.errors import ConfigError
@@ -72,6 +75,15 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
     MetricsWriter: {},
     RoundSummaryWriter: {},
     StatsPublisher: {},
+    SiteFileReceiver: {
+        "site_shards": {"site-1": 1},
+        "max_log_bytes": 1,
+        "max_files_bytes": 2,
+        "max_num_files": 3,
+        "end_wait_seconds": 4.0,
+    },
+    SiteFileSender: {"end_seconds": 3.0},
+    LostSiteOutcomes: {"outcome_wait_seconds": 9.0},
     ShardUrlService: {"shards_url": "s3://b/x", "site_shards": {"site-1": 1}, "expires_seconds": 60},
 }
 
@@ -117,6 +129,8 @@ def test_an_exported_job_carries_all_arguments(tmp_path: Path) -> None:
         (CustomPersistor, {"initial_weights": "zeros"}, "initial_weights"),
         (CustomPersistor, {"model_path": "Model"}, "dotted path"),
         (CustomPersistor, {"model_args": {"x": {1, 2}}}, "JSON"),
+        (SiteFileReceiver, {"max_log_bytes": -1}, "max_log_bytes"),
+        (SiteFileSender, {"end_seconds": -1}, "end_seconds"),
         (PayloadExecutor, {"isolation": "docker"}, "isolation"),
         (PayloadExecutor, {"batch_size": 0}, "batch_size"),
         (PayloadExecutor, {"extra": {"CURRENT_ROUND": 3}}, "CURRENT_ROUND"),

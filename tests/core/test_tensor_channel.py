@@ -139,7 +139,7 @@ def test_a_closed_end_is_reported_to_reader_and_writer(pair: Pair) -> None:
 def test_an_end_in_the_middle_of_a_message_is_a_closed_channel(cut: int, unread: bytes) -> None:
     """J5: whatever the dying process left unread."""
     channel, other = raw_pair()
-    body = b'{"message":{},"tensors":[]}'
+    body = b'{"message":{},"tensors":null,"released":[]}'
     other.sendall((struct.pack("<?Q", False, len(body)) + body)[:cut])
     if unread:
         channel._socket.sendall(unread)
@@ -150,7 +150,15 @@ def test_an_end_in_the_middle_of_a_message_is_a_closed_channel(cut: int, unread:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"{}", b'{"message": {}}', b'{"message": {}, "tensors": [["w", "no_dtype", [1], 0]]}']
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"message": {}}',
+        b'{"message": {}, "tensors": [0, [["w", "no_dtype", [1], 0]]], "released": []}',
+    ],
 )
 def test_a_damaged_message_is_an_error(body: bytes) -> None:
     """J5"""

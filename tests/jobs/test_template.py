@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
-import subprocess
-import sys
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,37 @@ from nvflare.fuel.utils.config_factory import ConfigFactory
 from nvflare.fuel.utils.json_scanner import JsonScanner
 from nvflare.fuel.utils.wfconf import resolve_var_refs
 
+from rt_flare.builtin_plugin import rt_flare_job_templates
 from rt_flare.errors import ConfigError
+from rt_flare.jobs.assignments import settable
+from rt_flare.jobs.config_lines import read_settings
 from rt_flare.jobs.template import find_template, load_template, references, variables
 
+TEMPLATES = sorted(rt_flare_job_templates())
 CONFIGS = ("config_fed_server", "config_fed_client")
 FILES = {"config_fed_server.conf", "config_fed_client.conf", "meta.conf", "info.conf", "info.md"}
-STRUCTURE = {
-    *("format_version", "server", "task_data_filters", "task_result_filters"),
-    *("components", "workflows", "executors"),
+STRUCTURE = {"id", "path", "args", "tasks", "executor"}
+# What is said of a setting with the same value as in rt_fedavg, in other words there.
+OTHER_WORDS = {
+    ("rt_custom", "EXTRA"),
+    ("rt_custom", "DATA_ROOT"),
+    ("rt_llm_lora", "EXTRA"),
+    ("rt_llm_lora", "MODEL_PATH"),
+    ("rt_sag", "MIN_CLIENTS"),
+    ("rt_sag", "ROUND_TIMEOUT_SECONDS"),
+    ("rt_site_data", "DATA_ROOT"),
+    ("rt_site_data", "INITIAL_CHECKPOINT"),
+    ("rt_site_data", "MANIFEST_FILE"),
 }
+each_template = pytest.mark.parametrize("template", TEMPLATES)
+each_config = pytest.mark.parametrize("config", CONFIGS)
 
 
-def _resolved(config: str) -> dict[str, Any]:
+def _resolved(template: str, config: str) -> dict[str, Any]:
     """A configuration of the template, loaded and resolved by NVFlare's own code."""
-    path = find_template("rt_fedavg") / f"{config}.conf"
-    data = ConfigFactory.load_config(str(path)).to_dict()
+    data = ConfigFactory.load_config(str(find_template(template) / f"{config}.conf")).to_dict()
     resolve_var_refs(JsonScanner(data), dict(data))
-    return data
+    return dict(data)
 
 
 def _components(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -40,55 +53,126 @@ def _components(config: dict[str, Any]) -> list[dict[str, Any]]:
     return [*config["components"], *config.get("workflows", []), *executors]
 
 
-def test_a_template_has_the_files_that_nvflare_looks_for() -> None:
+def _leaves(value: Any) -> Iterator[tuple[str, str]]:
+    """Every key at any depth with its value, as text."""
+    if isinstance(value, dict):
+        yield from ((key, json.dumps(item)) for key, item in value.items())
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+
+
+@each_template
+def test_a_template_has_the_files_that_nvflare_looks_for(template: str) -> None:
     """N1."""
-    assert {path.name for path in find_template("rt_fedavg").iterdir()} == FILES
+    assert {path.name for path in find_template(template).iterdir()} == FILES
+    info = load_template(template).info
+    assert set(info) == {"description", "controller_type", "execution_api_type", "timeouts"}
+    assert load_template(template).meta["name"] == template
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_every_variable_is_used_and_every_reference_defined(config: str) -> None:
+@each_template
+@each_config
+def test_every_variable_is_used_and_every_reference_defined(template: str, config: str) -> None:
     """N1: a variable that nothing reads would be set in vain."""
-    template = load_template("rt_fedavg")
-    content = template.server if config == "config_fed_server" else template.client
+    loaded = load_template(template)
+    content = loaded.server if config == "config_fed_server" else loaded.client
     assert variables(content) == references(content)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_no_variable_has_the_name_of_an_argument(config: str) -> None:
+@each_template
+@each_config
+def test_a_name_stands_for_one_thing_in_a_file(template: str, config: str) -> None:
     """N1: `nvflare job create -f file key=value` changes every key of that name, at any depth."""
-    data = _resolved(config)
-    arguments = {name for component in _components(data) for name in component["args"]}
-    assert not variables(data) & (arguments | STRUCTURE)
+    content = ConfigFactory.load_config(str(find_template(template) / f"{config}.conf")).to_dict()
+    values: dict[str, set[str]] = {}
+    for name, value in _leaves(content):
+        values.setdefault(name, set()).add(value)
+    assert [name for name, found in values.items() if len(found) > 1 and name not in STRUCTURE] == []
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_the_arguments_are_those_of_the_components(config: str) -> None:
+@each_config
+def test_the_arguments_of_the_plain_template_are_those_of_the_components(config: str) -> None:
     """N1, T12: none missing, none unknown, each with its component's own default."""
-    for component in _components(_resolved(config)):
+    for component in _components(_resolved("rt_fedavg", config)):
         module, _, name = component["path"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
         assert component["args"] == {key: parameter.default for key, parameter in signature.parameters.items()}, name
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_every_other_top_level_key_has_a_reader_in_the_installed_nvflare(config: str) -> None:
+@each_template
+@each_config
+def test_every_component_can_be_made_with_its_arguments(template: str, config: str) -> None:
+    """N1, T12: the class takes these names and values."""
+    for component in _components(_resolved(template, config)):
+        module, _, name = component["path"].rpartition(".")
+        getattr(importlib.import_module(module), name)(**component["args"])
+
+
+@each_template
+@each_config
+def test_every_other_top_level_key_has_a_reader_in_the_installed_nvflare(template: str, config: str) -> None:
     """T12."""
-    keys = set(_resolved(config)) - STRUCTURE - variables(_resolved(config))
-    sources = [p.read_text() for p in (Path(nvflare.__file__).parent / "private" / "fed").rglob("*.py")]
-    constants = (Path(nvflare.__file__).parent / "apis" / "fl_constant.py").read_text()
-    for key in keys:
-        assert f'"{key}"' in constants or any(f'"{key}"' in source for source in sources), key
+    text = "\n".join(
+        path.read_text()
+        for folder in ("private/fed", "apis", "fuel/utils/fobs")
+        for path in (Path(nvflare.__file__).parent / folder).rglob("*.py")
+    )
+    content = _resolved(template, config)
+    for key in set(settable(content)) - variables(content):
+        # The prefix is put on where the key is read.
+        assert f'"{key.removeprefix("tensor_")}"' in text, key
 
 
-def test_every_value_is_explained() -> None:
-    """N1: the line above each variable, or above the group that it closes, is a comment."""
+@each_template
+def test_both_ends_of_a_transfer_have_the_same_limits(template: str) -> None:
+    """T12: the sender's file decides, so a key in one of them would hold one way only."""
+    loaded = load_template(template)
+    server, client = (
+        {key: value for key, value in content.items() if key.startswith("tensor_")}
+        for content in (loaded.server, loaded.client)
+    )
+    assert server == client
+
+
+@each_template
+def test_every_setting_stands_on_a_line_of_its_own_and_is_explained(template: str) -> None:
+    """N1: by the comment above it, or above the group that it belongs to."""
+    for config in (*CONFIGS, "meta"):
+        path = find_template(template) / f"{config}.conf"
+        content = ConfigFactory.load_config(str(path)).to_dict()
+        said = {setting.name: setting.comment for setting in read_settings(path.read_text(), str(path))}
+        for name in settable(content):
+            assert said[name], f"{path}: {name}"
+
+
+@each_template
+@each_config
+def test_the_same_setting_is_explained_in_the_same_words(template: str, config: str) -> None:
+    """N1: unless its value is another one."""
+    here, there = (
+        {setting.name: setting for setting in read_settings((find_template(name) / f"{config}.conf").read_text(), name)}
+        for name in (template, "rt_fedavg")
+    )
+    differing = {
+        (template, name)
+        for name in here.keys() & there.keys()
+        if here[name].comment != there[name].comment and here[name].value == there[name].value
+    }
+    assert differing <= OTHER_WORDS
+
+
+@each_template
+def test_the_timeouts_stand_in_one_block_that_names_their_preset(template: str) -> None:
+    """T9."""
+    preset = load_template(template).info["timeouts"]
     for config in CONFIGS:
-        lines = (find_template("rt_fedavg") / f"{config}.conf").read_text().splitlines()
-        for number, line in enumerate(lines):
-            name = line.split(" ")[0]
-            if name.isupper() and " = " in line:
-                above = lines[number - 1]
-                assert above.startswith("#") or above.split(" ")[0].isupper(), f"{config}: {name}"
+        path = find_template(template) / f"{config}.conf"
+        content = settable(load_template(template).server if "server" in config else load_template(template).client)
+        blocks = {s.section for s in read_settings(path.read_text(), config) if s.name in content and s.name.islower()}
+        assert len(blocks) <= 1
+        assert all(f"the preset {preset}" in block for block in blocks)
 
 
 def test_an_unknown_template_is_an_error_with_the_nearest_name() -> None:
@@ -97,10 +181,11 @@ def test_an_unknown_template_is_an_error_with_the_nearest_name() -> None:
         load_template("rt_fedavgg")
 
 
-def test_an_unknown_variable_is_an_error_with_the_nearest_name() -> None:
+@pytest.mark.parametrize("name", ["NUM_ROUND", "num_rounds"])
+def test_an_unknown_variable_is_an_error_with_the_nearest_name(name: str) -> None:
     """T12."""
-    with pytest.raises(ConfigError, match=r"no variable 'NUM_ROUND'; did you mean 'NUM_ROUNDS'"):
-        load_template("rt_fedavg").with_variables(server={"NUM_ROUND": 3}, client={})
+    with pytest.raises(ConfigError, match=rf"no variable '{name}'; did you mean 'NUM_ROUNDS'"):
+        load_template("rt_fedavg").with_variables(server={name: 3}, client={})
 
 
 def test_setting_variables_leaves_the_template_as_it_was() -> None:
@@ -109,25 +194,3 @@ def test_setting_variables_leaves_the_template_as_it_was() -> None:
     changed = template.with_variables(server={"NUM_ROUNDS": 9}, client={"EXTRA": {"a": 1}})
     assert (changed.server["NUM_ROUNDS"], changed.client["EXTRA"]) == (9, {"a": 1})
     assert (template.server["NUM_ROUNDS"], template.client["EXTRA"]) == (5, None)
-
-
-def test_nvflares_own_template_commands_list_and_use_it(tmp_path: Path) -> None:
-    """N1."""
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    folder = find_template("rt_fedavg")
-
-    def nvflare_job(*arguments: str) -> str:
-        command = [sys.executable, "-m", "nvflare.cli", "job", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
-        ).stdout
-
-    listed = nvflare_job("list-templates", "-d", str(folder.parent))
-    assert "rt_fedavg" in listed
-    assert "federated averaging" in listed
-    nvflare_job("create", "-j", "job", "-w", str(folder), "-f", "config_fed_server.conf", "NUM_ROUNDS=7")
-    assert "NUM_ROUNDS" in nvflare_job("show-variables", "-j", "job")
-    data = ConfigFactory.load_config(str(tmp_path / "job/app/config/config_fed_server.conf")).to_dict()
-    resolve_var_refs(JsonScanner(data), dict(data))
-    assert data["workflows"][0]["args"]["num_rounds"] == 7
-    assert (tmp_path / "job" / "meta.conf").is_file()

@@ -1,0 +1,115 @@
+"""What a round of a tiny model costs: NVFlare's FedAvgRecipe, the published resontech 0.3.0 and rt_flare.
+
+Run with ``uv run python -m benchmarks.rounds``. The three jobs run one after the other on two sites, in NVFlare's
+simulator and in a deployment of real processes, again and again; what counts are the ratios within a repeat. All
+times are NVFlare's own: a round lasts from its "Round N started." in the server's log to the next one's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from benchmarks.job_times import JobTimes, run_in_deployment, run_in_simulator
+from benchmarks.peer_jobs import PUBLISHED, write_published_job, write_recipe_job
+from rt_flare.configs import FederationConfig, TrainingConfig
+from rt_flare.jobs.poc import PocDeployment
+from rt_flare.jobs.render import render_job
+
+SITES = ("site-1", "site-2")
+NOOP = Path(__file__).parent / "noop"
+RECIPE, OURS = "NVFlare FedAvgRecipe", "rt_fedavg, low_latency"
+TARGETS = {"simulator": 8.0, "deployment": 10.0}
+FIGURES: dict[str, Callable[[JobTimes], float]] = {
+    "round (median of a job)": lambda times: times.median_round,
+    "submission to the first round": lambda times: times.until_first_round,
+    "submission to the second round": lambda times: times.until_second_round,
+    "last result to the final state": lambda times: times.after_last_result,
+}
+
+
+def write_jobs(folder: Path, num_rounds: int) -> dict[str, Path]:
+    """Write the three jobs below ``folder``; return their folders by name."""
+    sizes = {"num_rounds": num_rounds, "num_sites": len(SITES)}
+    model_def, data = NOOP / "model_def.py", folder / "data"
+    data.mkdir()
+    federation = FederationConfig(
+        num_rounds=num_rounds, min_clients=len(SITES), job_name="ours", task_request_interval=0.05
+    )
+    ours = render_job(
+        out=folder / "ours",
+        model_def=model_def,
+        training=TrainingConfig(),
+        federation=federation,
+        sites=SITES,
+        data_root=data,
+    )
+    recipe = write_recipe_job(folder / "recipe", model_def=model_def, train_script=NOOP / "client.py", **sizes)
+    published = write_published_job(folder / "published", model_def=model_def, data_root=data, **sizes)
+    return {RECIPE: recipe, PUBLISHED: published, OURS: ours}
+
+
+def spread(values: Iterable[float]) -> str:
+    """Return minimum, median and maximum as text."""
+    ordered = sorted(values)
+    return f"{ordered[0]:8.3f} {median(ordered):8.3f} {ordered[-1]:8.3f}"
+
+
+def print_comparison(place: str, repeats: list[Mapping[str, JobTimes]]) -> None:
+    """Print what the repeats gave in one place."""
+    for figure, read in FIGURES.items():
+        print(f"\n{place + ': ' + figure + ', seconds':64} {'min':>8} {'median':>8} {'max':>8}")
+        for name in repeats[0]:
+            print(f"{name:64} {spread(read(repeat[name]) for repeat in repeats)}")
+        ratios = [min(read(repeat[peer]) for peer in (RECIPE, PUBLISHED)) / read(repeat[OURS]) for repeat in repeats]
+        target = TARGETS[place] if read is FIGURES["round (median of a job)"] else 1.0
+        print(f"{'the better of the two, divided by ours':64} {spread(ratios)}   target {target:g}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--places", nargs="+", choices=TARGETS, default=list(TARGETS))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    print(f"nvflare {version('nvflare')}, torch {version('torch')}, {PUBLISHED}; ", end="")
+    print(f"{len(SITES)} sites, {options.rounds} rounds, {options.repeats} repeats")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # Where the published job's persistor puts its copy of every model.
+        os.environ["RESONTECH_OUT_DIR"] = str(folder / "published_out")
+        jobs = write_jobs(folder, options.rounds)
+        if "simulator" in options.places:
+            repeats: list[Mapping[str, JobTimes]] = []
+            for number in range(options.repeats):
+                repeats.append({kind: _simulate(job, folder / f"run-{number}", options) for kind, job in jobs.items()})
+            print_comparison("simulator", repeats)
+        if "deployment" in options.places:
+            with PocDeployment(folder / "deployment", SITES) as deployment:
+                repeats = []
+                for _ in range(options.repeats):
+                    repeats.append(
+                        {
+                            kind: run_in_deployment(job, deployment, num_rounds=options.rounds)
+                            for kind, job in jobs.items()
+                        }
+                    )
+            print_comparison("deployment", repeats)
+
+
+def _simulate(job: Path, workspace: Path, options: argparse.Namespace) -> JobTimes:
+    return run_in_simulator(job, workspace / job.name, num_rounds=options.rounds, num_sites=len(SITES))
+
+
+if __name__ == "__main__":
+    main()
