@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from rt_flare.builtin_plugin import templates_home
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.errors import ConfigError
-from rt_flare.jobs.job_timeouts import preset_of_template, with_timeouts
+from rt_flare.jobs.job_timeouts import with_timeouts
 from rt_flare.jobs.render import render_job
 from rt_flare.jobs.template import load_template
 from rt_flare.timeouts import presets
@@ -74,8 +75,8 @@ def server_of(job: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_template_states_the_values_of_its_preset(template: str) -> None:
     """T9, N1: who uses the template alone has the same job."""
-    assert preset_of_template(template) in presets.builtin_presets()
     as_it_is = load_template(template)
+    assert as_it_is.info["timeouts"] in presets.builtin_presets()
     assert with_timeouts(as_it_is, None, num_sites=2) == as_it_is
 
 
@@ -107,3 +108,10 @@ def test_a_preset_of_ones_own_file_is_rendered(tmp_path: Path) -> None:
     mine.write_text(json.dumps(OURS))
     job = render(tmp_path, "rt_fedavg", timeouts=str(mine))
     assert json.loads((job / "app/config/config_fed_client.json").read_text())["get_task_timeout"] == 777
+
+
+def test_a_template_that_names_no_preset_stays_as_it_is() -> None:
+    """T9: a plugin's template may do without."""
+    template = load_template("rt_fedavg")
+    without = dataclasses.replace(template, info={})
+    assert with_timeouts(without, None, num_sites=400) is without

@@ -30,8 +30,8 @@ from nvflare.private.fed.server.server_json_config import ServerJsonConfigurator
 
 from rt_flare.components.tensor_exchange import TensorExchange
 from rt_flare.configs import FederationConfig, TrainingConfig
-from rt_flare.jobs.job_timeouts import preset_of_template
 from rt_flare.jobs.render import render_job
+from rt_flare.jobs.template import load_template
 from rt_flare.timeouts.job_placement import JobConfigs, place_in_job
 from rt_flare.timeouts.key_map import Place
 from rt_flare.timeouts.placement import PlacedSettings, apply_preset
@@ -319,6 +319,7 @@ def test_the_pace_component_gets_its_period(jobs: Callable[[str, str], tuple[Job
     assert job.server().components["round_pace"].period_seconds == placed.get("component.task_check_period_seconds")
 
 
+@pytest.mark.filterwarnings("ignore:min_clients is")
 @pytest.mark.parametrize(
     "template", ["rt_fedavg", "rt_large_model", "rt_llm_lora", "rt_high_latency", "rt_hpc", "rt_sag"]
 )
@@ -340,9 +341,7 @@ def test_a_rendered_jobs_preset_is_what_nvflare_works_with(
     server, client = (json.loads((config / f"config_fed_{side}.json").read_text()) for side in ("server", "client"))
     meta = json.loads((rendered / "meta.json").read_text())
     job = Job(tmp_path / "job", JobConfigs(server, client, meta))
-    preset = preset_of_template(template)
-    assert preset is not None
-    for setting in apply_preset(preset, num_sites=len(sites)).settings:
+    for setting in apply_preset(load_template(template).info["timeouts"], num_sites=len(sites)).settings:
         if {Place.CLIENT_CONFIG, Place.SERVER_CONFIG, Place.SERVER_SECTION, Place.META} & set(setting.key.places):
             found = what_nvflare_reads(job, setting.key.id, setting.value, monkeypatch)
             assert found == setting.value, setting.key.id
