@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rt_flare.timeouts.class_arguments import find_class_arguments
+from rt_flare.timeouts.client_api_modes import IN_PROCESS, REFUSED_ARGUMENTS
 from rt_flare.timeouts.key_map import ConfigKey, Place
 from rt_flare.timeouts.placement import PlacedSettings
 
@@ -18,7 +19,6 @@ PACE_COMPONENT = "rt_flare.components.pace.RoundPace"
 """The server component that shortens the wait of NVFlare's communicator."""
 
 _REFERENCE = re.compile(r"\{(\w+)\}")
-_MODES_OF_OWN_PROCESS = {"external_process", "attach"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def _arguments(entries: Any, key: ConfigKey, value: Any, variables: dict[str, An
         args = component.setdefault("args", {})
         if component.get("path") not in key.classes and key.key not in args:
             continue
-        if "execution_mode" in args and args["execution_mode"] not in _MODES_OF_OWN_PROCESS:
-            continue  # refused there
+        mode = args.get("execution_mode")
+        if mode == IN_PROCESS or key.key in REFUSED_ARGUMENTS.get(mode, ()):
+            continue
         _assign(args, key.key, value, variables)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
@@ -125,11 +126,9 @@ class ConfigKey(_Data):
         expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.type]
         if self.type == "bool":
             return None if isinstance(value, bool) else f"expected {expected}"
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or (self.type == "int" and value != int(value))
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"expected {expected}"
+        if self.type == "int" and value != int(value):
             return f"expected {expected}"
         if self.type == "int" and isinstance(value, float) and self.classes:
             return f"expected {expected} without a decimal point: the class raises TypeError for a float"

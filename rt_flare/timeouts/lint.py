@@ -60,6 +60,9 @@ def lint(targets: Sequence[Path], facts: Facts | None = None, *, key_map: KeyMap
         ConfigError: a target is none of these, or a file of it cannot be parsed.
     """
     facts, keys = facts or Facts(), key_map or load_key_map()
+    known = sorted({retired.last_version for retired in keys.retired.values()} | {keys.version})
+    if facts.nvflare_version not in (None, *known):
+        raise ConfigError(f"NVFlare {facts.nvflare_version}: not known here, expected {' or '.join(known)}")
     jobs: list[JobFiles] = []
     kits: list[KitFiles] = []
     for target in targets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rt_flare.timeouts.class_arguments import find_class_arguments
+from rt_flare.timeouts.client_api_modes import CLIENT_API_EXECUTOR, IN_PROCESS, REFUSED_ARGUMENTS
 from rt_flare.timeouts.finding import Finding, Found, Severity
 from rt_flare.timeouts.job_files import Component, ConfigFile
 from rt_flare.timeouts.key_map import Place
@@ -12,8 +13,6 @@ from rt_flare.timeouts.lint_view import JobView, number
 
 __all__ = ["check_arguments"]
 
-_OWN_PROCESS = ("launch_timeout", "heartbeat_interval", "heartbeat_timeout", "shutdown_timeout", "stop_grace_period")
-_MODES_OF_OWN_PROCESS = {"external_process", "attach"}
 _GONE = {
     "ClientAPILauncherExecutor": "ClientAPIExecutor with execution_mode external_process",
     "PTClientAPILauncherExecutor": "ClientAPIExecutor with execution_mode external_process",
@@ -26,7 +25,7 @@ def check_arguments(view: JobView) -> Iterator[Finding]:
     for config, component in view.components:
         yield from _signature(view, config, component)
         yield from _values(view, config, component)
-        if component.class_name == "ClientAPIExecutor":
+        if component.path == CLIENT_API_EXECUTOR:
             yield from _client_api(config, component)
         yield from _assignment(config, component)
     yield from _quorum(view)
@@ -83,15 +82,19 @@ def _values(view: JobView, config: ConfigFile, component: Component) -> Iterator
 
 def _client_api(config: ConfigFile, executor: Component) -> Iterator[Finding]:
     args, where = executor.args, f"{executor.where}.args"
-    mode = args.get("execution_mode")
-    if mode not in _MODES_OF_OWN_PROCESS:
-        for name in _OWN_PROCESS:
-            if name in args and args[name] is not None:
-                message = f"only for a training process of its own; in mode {mode!r} the executor refuses to start"
-                expected = "no such argument, or execution_mode external_process"
-                yield Finding(
-                    "B10", Severity.ERROR, config.file, f"{where}.{name}", _plain(args[name]), expected, message
-                )
+    mode = str(args.get("execution_mode"))
+    if mode not in REFUSED_ARGUMENTS:
+        message = "the executor refuses to start"
+        key, expected = f"{where}.execution_mode", ", ".join(REFUSED_ARGUMENTS)
+        yield Finding("B10", Severity.ERROR, config.file, key, mode, expected, message)
+        return
+    for name, default in REFUSED_ARGUMENTS[mode].items():
+        if name in args and args[name] != default:
+            message = f"not for mode {mode!r}: the executor refuses to start with any value but its default"
+            expected = f"no such argument, or execution_mode external_process (default {default})"
+            key = f"{where}.{name}"
+            yield Finding("B10", Severity.ERROR, config.file, key, _plain(args[name]), expected, message)
+    if mode == IN_PROCESS:
         return
     interval, timeout = number(args.get("heartbeat_interval", 5.0)), number(args.get("heartbeat_timeout", 30.0))
     if interval is None or timeout is None or timeout <= 0:

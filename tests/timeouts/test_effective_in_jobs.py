@@ -20,7 +20,6 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.workspace import Workspace
 from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils.config_service import ConfigService
 from nvflare.fuel.utils.fobs import FOBSContextKey
 from nvflare.fuel.utils.fobs.decomposers import via_downloader
@@ -29,6 +28,10 @@ from nvflare.private.fed.client.client_json_config import ClientJsonConfigurator
 from nvflare.private.fed.client.client_runner import ClientRunner
 from nvflare.private.fed.server.server_json_config import ServerJsonConfigurator
 
+from rt_flare.components.tensor_exchange import TensorExchange
+from rt_flare.configs import FederationConfig, TrainingConfig
+from rt_flare.jobs.render import render_job
+from rt_flare.jobs.template import load_template
 from rt_flare.timeouts.job_placement import JobConfigs, place_in_job
 from rt_flare.timeouts.key_map import Place
 from rt_flare.timeouts.placement import PlacedSettings, apply_preset
@@ -88,16 +91,15 @@ IN_JOB = [
 
 
 class Job:
-    """A job folder with a preset's values, and NVFlare's processes that load it."""
+    """A job's files as they lie in a workspace, and NVFlare's processes that load them."""
 
-    def __init__(self, folder: Path, placed: PlacedSettings) -> None:
+    def __init__(self, folder: Path, configs: JobConfigs) -> None:
         self.folder = folder
         config = folder / "ws" / "job-1" / "app_server" / "config"
         config.mkdir(parents=True)
         for name in ("startup", "local"):
             (folder / "ws" / name).mkdir()
         (folder / "ws" / "job-1" / "app_server" / "custom").mkdir()
-        configs = place_in_job(JobConfigs(SERVER, CLIENT, META), placed)
         self.meta = configs.meta
         (config / "config_fed_server.json").write_text(json.dumps(configs.server))
         (config / "config_fed_client.json").write_text(json.dumps(configs.client))
@@ -149,7 +151,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tuple
     def make(name: str, exchange: Any) -> tuple[Job, PlacedSettings]:
         if (name, exchange) not in made:
             placed = apply_preset(name, num_sites=50, exchange=exchange)
-            made[name, exchange] = (Job(tmp_path_factory.mktemp("job"), placed), placed)
+            configs = place_in_job(JobConfigs(SERVER, CLIENT, META), placed)
+            made[name, exchange] = (Job(tmp_path_factory.mktemp("job"), configs), placed)
         return made[name, exchange]
 
     return make
@@ -174,7 +177,8 @@ def sync(job: Job, patch: pytest.MonkeyPatch) -> tuple[float, str]:
 
 
 def decomposer(key: str) -> Any:
-    return TensorDecomposer() if key.startswith("tensor_") else NumpyArrayDecomposer()
+    """What rt_flare's components register for tensors, and NVFlare for arrays."""
+    return TensorExchange() if key.startswith("tensor_") else NumpyArrayDecomposer()
 
 
 def both(job: Job, read: Callable[[], Any]) -> Any:
@@ -311,9 +315,36 @@ def test_nvflare_works_with_the_value_of_the_preset(
 
 def test_the_pace_component_gets_its_period(jobs: Callable[[str, str], tuple[Job, PlacedSettings]]) -> None:
     """T6: the server builds it with the preset's value."""
-    pytest.importorskip("rt_flare.components.pace", reason="the component is not part of this version")
     job, placed = jobs("low_latency", "tensor")
     assert job.server().components["round_pace"].period_seconds == placed.get("component.task_check_period_seconds")
+
+
+@pytest.mark.filterwarnings("ignore:min_clients is")
+@pytest.mark.parametrize(
+    "template", ["rt_fedavg", "rt_large_model", "rt_llm_lora", "rt_high_latency", "rt_hpc", "rt_sag"]
+)
+def test_a_rendered_jobs_preset_is_what_nvflare_works_with(
+    tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T9, T12, N2: from `render_job` to the code that uses it, with rt_flare's own components in the job."""
+    (tmp_path / "model_def.py").write_text("import torch\n")
+    sites = [f"site-{number}" for number in range(1, 121)]
+    rendered = render_job(
+        out=tmp_path / "rendered",
+        model_def=tmp_path / "model_def.py",
+        training=TrainingConfig(),
+        federation=FederationConfig(),
+        sites=sites,
+        template=template,
+    )
+    config = rendered / "app" / "config"
+    server, client = (json.loads((config / f"config_fed_{side}.json").read_text()) for side in ("server", "client"))
+    meta = json.loads((rendered / "meta.json").read_text())
+    job = Job(tmp_path / "job", JobConfigs(server, client, meta))
+    for setting in apply_preset(load_template(template).info["timeouts"], num_sites=len(sites)).settings:
+        if {Place.CLIENT_CONFIG, Place.SERVER_CONFIG, Place.SERVER_SECTION, Place.META} & set(setting.key.places):
+            found = what_nvflare_reads(job, setting.key.id, setting.value, monkeypatch)
+            assert found == setting.value, setting.key.id
 
 
 def test_the_swarm_recipe_hands_its_round_timeout_to_the_sites(tmp_path: Path) -> None:

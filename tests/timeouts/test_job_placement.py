@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nvflare.app_common.executors.client_api_executor import ClientAPIExecutor
 
 from rt_flare.timeouts.job_placement import PACE_COMPONENT, JobConfigs, place_in_job
 from rt_flare.timeouts.placement import apply_preset
@@ -64,11 +65,21 @@ def test_a_variable_takes_the_value_of_its_place_and_its_type() -> None:
 
 
 def test_only_an_executor_with_a_process_of_its_own_gets_its_timeouts() -> None:
-    """T9: in_process refuses them."""
-    for mode, expected in (("external_process", 600), ("in_process", None)):
-        executor = {"path": CLIENT_API, "args": {"execution_mode": mode}}
+    """T9: the other modes refuse them, and each still starts."""
+    modes: dict[str, dict[str, Any]] = {
+        "external_process": {"command": "python3 train.py"},
+        "attach": {"attach_id": "trainer-1"},
+        "in_process": {"task_script_path": "train.py"},
+    }
+    found = {}
+    for mode, needed in modes.items():
+        executor = {"path": CLIENT_API, "args": {"execution_mode": mode, **needed}}
         args = placed_in(configs(SAG, executor), "large_model").client["executors"][0]["executor"]["args"]
-        assert args.get("launch_timeout") == expected
+        ClientAPIExecutor(**args)
+        found[mode] = {name for name in args if name.endswith(("timeout", "interval"))}
+    assert found["in_process"] == set()
+    assert found["attach"] == {"heartbeat_interval", "heartbeat_timeout", "task_wait_timeout"}
+    assert found["external_process"] == found["attach"] | {"launch_timeout", "shutdown_timeout"}
 
 
 def test_the_pace_of_the_communicator_goes_to_its_component() -> None:

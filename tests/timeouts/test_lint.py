@@ -198,6 +198,14 @@ MISTAKES: list[tuple[str, str, Edit, Facts | None]] = [
     ("B08", "executors[0].executor.args.heartbeat_timeout", executor(heartbeat_timeout=5, heartbeat_interval=5), None),
     ("B09", "executors[0].executor.args.heartbeat_timeout", executor(heartbeat_timeout=12), None),
     ("B10", "executors[0].executor.args.launch_timeout", in_process(launch_timeout=600), None),
+    ("B10", "executors[0].executor.args.heartbeat_interval", in_process(heartbeat_interval=6.0), None),
+    (
+        "B10",
+        "executors[0].executor.args.launch_timeout",
+        executor(CLIENT_API, execution_mode="attach", attach_id="a", launch_timeout=600),
+        None,
+    ),
+    ("B10", "executors[0].executor.args.execution_mode", executor(CLIENT_API, execution_mode="inprocess"), None),
     ("B11", "workflows[0].args.timeout", workflow(FEDAVG, num_clients=2, timeout=7200), None),
     ("B11", "workflows[0].args.min_clients", workflow(FEDAVG, num_clients=144, min_clients=138), None),
     ("B11", "workflows[0].args.task_check_interval", workflow(task_check_interval=0.5), None),
@@ -459,3 +467,37 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, prepare: Callable[[Path], 
     prepare(tmp_path)
     with pytest.raises(ConfigError, match=message):
         lint([tmp_path])
+
+
+def test_a_job_of_nvflares_own_recipe_has_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T8: no false alarm about what others write."""
+    from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("")
+    model = {"class_path": "torch.nn.Linear", "args": {"in_features": 2, "out_features": 2}}
+    for external in (False, True):
+        recipe = FedAvgRecipe(
+            name=f"job-{external}",
+            min_clients=2,
+            num_rounds=2,
+            model=model,
+            train_script="train.py",
+            launch_external_process=external,
+        )
+        recipe.add_client_config({"get_task_timeout": 600, "submit_task_result_timeout": 600})
+        recipe.export(str(tmp_path / "out"))
+        assert lint([tmp_path / "out" / f"job-{external}"], Facts(num_sites=2)).findings == ()
+
+
+def test_a_version_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """T12"""
+    with pytest.raises(ConfigError, match=r"NVFlare 3\.1: not known here, expected 2\.8 or 2\.9"):
+        lint(Files().write(tmp_path), Facts(nvflare_version="3.1"))
+
+
+def test_defaults_that_are_stated_are_no_mistake(tmp_path: Path) -> None:
+    """T8: NVFlare refuses other values only."""
+    files = Files()
+    in_process(launch_timeout=300.0, heartbeat_interval=5.0, shutdown_timeout=None)(files)
+    assert lint(files.write(tmp_path)).findings == ()
