@@ -44,9 +44,7 @@ def to_difference(new: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tens
     for name, tensor in new.items():
         before = base.get(name)
         if before is None or before.shape != tensor.shape or before.dtype != tensor.dtype:
-            raise StateDictError(
-                f"{name}: not in the received model with this shape and dtype, so it has no difference"
-            )
+            raise StateDictError(f"{name}: the received model has none of this shape and dtype, so no difference exists")
         if not is_rounded(tensor.dtype):
             difference[name] = tensor
             continue
