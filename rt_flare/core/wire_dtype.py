@@ -44,7 +44,7 @@ def to_difference(new: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tens
     for name, tensor in new.items():
         before = base.get(name)
         if before is None or before.shape != tensor.shape or before.dtype != tensor.dtype:
-            raise StateDictError(f"{name}: the received model has none of this shape and dtype, so no difference exists")
+            raise StateDictError(f"{name}: the received model has none of this shape and dtype to differ from")
         if not is_rounded(tensor.dtype):
             difference[name] = tensor
             continue
