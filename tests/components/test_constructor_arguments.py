@@ -19,6 +19,7 @@ from rt_flare.components.shard_urls import ShardUrlService
 from rt_flare.components.site_file_receiver import SiteFileReceiver
 from rt_flare.components.site_file_sender import SiteFileSender
 from rt_flare.components.stats import StatsPublisher
+from rt_flare.components.update_memory import UpdateMemory
 from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
 from rt_flare.errors import ConfigError
 
@@ -71,7 +72,9 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "worker_memory_limit_bytes": 6,
         "num_threads": 2,
         "seed": 3,
+        "wire_dtype": "bfloat16",
     },
+    UpdateMemory: {"max_in_memory": 5},
     MetricsWriter: {},
     RoundSummaryWriter: {},
     StatsPublisher: {},
