@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rt_flare.hookspecs import AdapterEntry, ComponentEntry, TemplateEntry, hookimpl
+from rt_flare.hookspecs import AdapterEntry, ComponentEntry, PresetEntry, TemplateEntry, hookimpl
 
-__all__ = ["rt_flare_components", "rt_flare_dataset_adapters", "rt_flare_job_templates", "templates_home"]
+__all__ = [
+    "rt_flare_components",
+    "rt_flare_dataset_adapters",
+    "rt_flare_job_templates",
+    "rt_flare_timeout_presets",
+    "templates_home",
+]
 
 _HINT = "pip install rt-flare"
+_PRESETS = (
+    "standard",
+    "large_model",
+    "llm",
+    "high_latency",
+    "hpc",
+    "low_latency",
+    "stall_guard",
+    "stall_recovery",
+    "cross_site_evaluation",
+    "swarm",
+    "strict_start",
+)
 
 
 @hookimpl
@@ -30,6 +49,12 @@ def rt_flare_job_templates() -> Mapping[str, TemplateEntry]:
     """Return the job templates of this package."""
     folders = sorted(folder for folder in templates_home().iterdir() if (folder / "info.conf").is_file())
     return {folder.name: TemplateEntry(folder) for folder in folders}
+
+
+@hookimpl
+def rt_flare_timeout_presets() -> Mapping[str, PresetEntry]:
+    """Return the timeout presets of this package."""
+    return {name: PresetEntry(f"rt_flare.timeouts.presets:{name.upper()}", _HINT) for name in _PRESETS}
 
 
 def templates_home() -> Path:

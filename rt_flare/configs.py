@@ -61,6 +61,8 @@ class FederationConfig(_Config):
         num_threads: CPU threads of each training worker; 0 leaves PyTorch's default.
         keep_last: number of ``model_round_N.pt`` files to keep; 0 keeps all.
         task_request_interval: seconds between a site's questions for work (NVFlare's name and meaning).
+        timeouts: timeout preset: its name, the path of a JSON file with one, or several joined by ``+``. None takes
+            the one that the job template names. The fields above go before it where they are given.
     """
 
     num_rounds: int = Field(default=5, ge=1)
@@ -74,6 +76,7 @@ class FederationConfig(_Config):
     num_threads: int = Field(default=0, ge=0)
     keep_last: int = Field(default=0, ge=0)
     task_request_interval: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    timeouts: str | None = None
 
     @field_validator("job_name")
     @classmethod

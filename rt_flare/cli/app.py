@@ -17,6 +17,7 @@ from rt_flare.cli import plugins, shards
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
+from rt_flare.cli.timeouts import app as timeouts_app
 from rt_flare.errors import ConfigError, JobError, RtFlareError
 
 __all__ = ["app", "main"]
@@ -93,6 +94,9 @@ def run(
         out=out,
         as_json=output is Format.JSON,
     )
+
+
+app.add_typer(timeouts_app, name="timeouts")
 
 
 def main() -> None:

@@ -59,7 +59,8 @@ class SiteData:
             data_root = self._data_root(fl_ctx, aborted)
             manifest_file = self._executor.manifest_file
             manifest = data_root / manifest_file
-            if manifest.is_file():
+            # User code may read data that the default adapter cannot: nothing is counted then.
+            if manifest.is_file() or self._executor.adapter != "manifest":
                 options = self._executor.adapter_args or {}
                 self._num_entries = adapter(**options).count_samples(data_root, manifest_file=manifest_file)
             self._dataset = {
@@ -81,7 +82,7 @@ class SiteData:
         if self._num_entries is None or num_samples == self._num_entries:
             return None
         return (
-            f"samples: user code returned {num_samples}, the shard's manifest has {self._num_entries} entries; return "
+            f"samples: user code returned {num_samples}, the site's data holds {self._num_entries}; return "
             "the number of samples that this site trained on, not a constant"
         )
 

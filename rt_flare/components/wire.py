@@ -12,6 +12,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.config_service import ConfigService
 from pydantic import ValidationError
 
 from rt_flare.core.payload import parse_metrics
@@ -49,7 +50,12 @@ def register_tensors() -> None:
     """
     fobs.register(TensorDecomposer)
     probe = torch.arange(3, dtype=torch.bfloat16)
+    settings = ConfigService.get_var_values()
+    read_before = set(settings)
     received = fobs.loads(fobs.dumps({"probe": probe}))["probe"]
+    # NVFlare keeps for ever what it reads once, defaults too, and the job's own values are loaded after components.
+    for name in settings.keys() - read_before:
+        del settings[name]
     if not torch.equal(probe, received):
         raise TensorExchangeError(
             "torch tensors do not survive NVFlare's serialization in this process: something sent one before "

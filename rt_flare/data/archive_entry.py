@@ -7,6 +7,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
+from isal import isal_zlib
+
 from rt_flare.data.positioned_file import PositionedFile
 from rt_flare.errors import ShardError
 
@@ -37,7 +39,7 @@ def read_entry(file: PositionedFile, info: zipfile.ZipInfo, end: int, archive: s
         size += len(piece)
         if size > info.file_size:
             break
-        crc = zlib.crc32(piece, crc)
+        crc = isal_zlib.crc32(piece, crc)
         yield piece
     if size != info.file_size:
         found = "more" if size > info.file_size else f"{size}"

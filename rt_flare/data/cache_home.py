@@ -1,4 +1,4 @@
-"""Where rt_flare keeps on a machine what can be made again: indices of manifests, remote images."""
+"""Where rt_flare keeps what all jobs of a machine share and can fetch again: remote images."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from rt_flare.data.manifest_line import ManifestProblem
 from rt_flare.data.manifest_scan import ManifestScan
 from rt_flare.errors import DataError, ManifestError, ShardError
 
-__all__ = ["infer_num_classes"]
+__all__ = ["infer_num_classes", "shards_have_manifests"]
 
 
 def infer_num_classes(shards: Iterable[Path], num_classes: int = 0, *, manifest_file: str = MANIFEST_NAME) -> int:
@@ -50,6 +50,29 @@ def infer_num_classes(shards: Iterable[Path], num_classes: int = 0, *, manifest_
     return num_classes or largest + 1
 
 
+def shards_have_manifests(shards: Iterable[Path], manifest_file: str = MANIFEST_NAME) -> bool:
+    """Return whether any shard has a manifest at its root; what `infer_num_classes` then refuses is one without.
+
+    Raises:
+        ShardError: a file is no ZIP.
+    """
+    return any(_has_manifest(shard, manifest_file) for shard in shards)
+
+
+def _has_manifest(shard: Path, name: str) -> bool:
+    if shard.is_dir():
+        return (shard / name).is_file()
+    try:
+        with zipfile.ZipFile(shard) as archive:
+            return name in archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise _damaged(shard, error) from error
+
+
+def _damaged(shard: Path, error: Exception) -> ShardError:
+    return ShardError(f"{shard}: damaged, or no ZIP: {error}. Build the shard again.")
+
+
 @contextlib.contextmanager
 def _scan(shard: Path, name: str) -> Iterator[ManifestScan]:
     if shard.is_dir():
@@ -63,4 +86,4 @@ def _scan(shard: Path, name: str) -> Iterator[ManifestScan]:
             f"FileNotFoundError: {name}: the shard {shard} has none at its root. Build the shard again."
         ) from None
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ShardError(f"{shard}: damaged, or no ZIP: {error}. Build the shard again.") from error
+        raise _damaged(shard, error) from error

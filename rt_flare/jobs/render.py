@@ -13,6 +13,7 @@ from typing import Any
 from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
+from rt_flare.data.num_classes import infer_num_classes, shards_have_manifests
 from rt_flare.data.site_shard import find_shards
 from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, JobError
@@ -58,7 +59,8 @@ def render_job(
     Args:
         out: the job folder.
         model_def: the user's module; becomes ``app/custom/model_def.py``, with the modules beside it that it imports.
-        training: what every site trains with.
+        training: what every site trains with; ``num_classes`` 0 becomes the largest label of all shards plus one, where
+            the shards are on this machine and have manifests.
         federation: how the sites work together.
         sites: names of the sites; the n-th one gets shard n.
         model_path: dotted path of the model class or factory.
@@ -78,6 +80,7 @@ def render_job(
         ``out``.
 
     Raises:
+        DataError: a label of the shards does not fit ``training.num_classes``.
         ConfigError: a value that cannot work or would not arrive unchanged, or an adapter, aggregator or template that
             is not installed here.
         JobError: ``model_def`` or a file beside it cannot be used, the number of shards is not that of the sites, or
@@ -90,7 +93,12 @@ def render_job(
     if shards_url and str(shards_dir):
         raise ConfigError("found shards_dir and shards_url, expected one of them")
     check_storage_url(shards_url)
-    site_shards = _assign_shards(sites, shards_url or shards_dir)
+    # The folder may exist on the sites only; where it is here, what is wrong is found before anything is sent.
+    local_shards = find_shards(Path(shards_dir)) if str(shards_dir) and Path(shards_dir).is_dir() else []
+    site_shards = _assign_shards(sites, shards_url or shards_dir, local_shards)
+    num_classes = training.num_classes
+    if adapter == "manifest" and shards_have_manifests(local_shards, training.manifest_file):
+        num_classes = infer_num_classes(local_shards, num_classes, manifest_file=training.manifest_file)
     model = {"MODEL_PATH": config_text(model_path, "model_path"), "MODEL_ARGS": config_object(model_args, "model_args")}
     job = load_template(template).with_variables(
         server={
@@ -113,7 +121,7 @@ def render_job(
             "BATCH_SIZE": training.batch_size,
             "LEARNING_RATE": training.learning_rate,
             "IMG_SIZE": training.img_size,
-            "NUM_CLASSES": training.num_classes,
+            "NUM_CLASSES": num_classes,
             "MANIFEST_FILE": config_text(training.manifest_file, "manifest_file"),
             "EXTRA": config_object(training.extra, "extra"),
             "NUM_THREADS": federation.num_threads,
@@ -192,15 +200,13 @@ def _warn(federation: FederationConfig, num_sites: int) -> None:
         )
 
 
-def _assign_shards(sites: Sequence[str], shards_dir: Path | str) -> dict[str, int] | None:
+def _assign_shards(sites: Sequence[str], shards_dir: Path | str, local_shards: Sequence[Path]) -> dict[str, int] | None:
     if not str(shards_dir):
         return None
-    folder = Path(shards_dir)
-    # The folder may exist on the sites only; where it is here, a wrong number is found before anything is sent.
-    if folder.is_dir():
-        found = len(find_shards(folder))
-        if found != len(sites):
-            raise JobError(f"{folder}: found {found} shards for {len(sites)} sites, expected exactly one per site")
+    if local_shards and len(local_shards) != len(sites):
+        raise JobError(
+            f"{shards_dir}: found {len(local_shards)} shards for {len(sites)} sites, expected exactly one per site"
+        )
     return {site: index for index, site in enumerate(sites, start=1)}
 
 

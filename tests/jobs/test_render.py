@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from nvflare.fuel.utils.wfconf import resolve_var_refs
 from nvflare.tool.job.job_cli import prepare_job_config
 
 from rt_flare.configs import FederationConfig, TrainingConfig
-from rt_flare.errors import ConfigError, JobError, ShardError
+from rt_flare.data.build_shards import ShardSample, build_shards
+from rt_flare.errors import ConfigError, DataError, JobError, ShardError
 from rt_flare.jobs.render import render_job
 
 SITES = ("site-1", "site-2", "site-3")
@@ -286,6 +288,38 @@ def test_the_number_of_shards_must_be_that_of_the_sites(tmp_path: Path) -> None:
     (shards / "shard_0004.zip").touch()
     with pytest.raises(ShardError, match=r"shard_0003\.zip is missing"):
         _render(tmp_path, shards_dir=shards)
+
+
+def _shards(folder: Path, *labels: int) -> Path:
+    samples = [ShardSample(f"s{n}", b"x", f"{n}.bin", (label,)) for n, label in enumerate(labels)]
+    build_shards(samples, [[n] for n in range(len(labels))], folder)
+    return folder
+
+
+def test_the_number_of_classes_comes_from_the_labels_of_all_shards(tmp_path: Path) -> None:
+    """C4"""
+    job = _render(tmp_path, shards_dir=_shards(tmp_path / "shards", 2, 6, 0))
+    assert _resolved(job / "app/config/config_fed_client.json")["NUM_CLASSES"] == 7
+    job = _render(tmp_path, shards_dir=tmp_path / "shards", training=TrainingConfig(num_classes=9))
+    assert _resolved(job / "app/config/config_fed_client.json")["NUM_CLASSES"] == 9
+
+
+def test_a_label_beyond_the_number_of_classes_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    """C4: the message names the sample."""
+    shards = _shards(tmp_path / "shards", 2, 6, 0)
+    with pytest.raises(DataError, match=r"shard_0002\.zip/manifest\.ndjson:1: sample 's1': found label 6"):
+        _render(tmp_path, shards_dir=shards, training=TrainingConfig(num_classes=3))
+    assert not (tmp_path / "job").exists()
+
+
+def test_shards_without_manifests_leave_the_number_of_classes_to_user_code(tmp_path: Path) -> None:
+    """C4, K10"""
+    (tmp_path / "shards").mkdir()
+    for number in (1, 2, 3):
+        with zipfile.ZipFile(tmp_path / "shards" / f"shard_000{number}.zip", "w") as archive:
+            archive.writestr("rows.csv", "1,2\n")
+    job = _render(tmp_path, shards_dir=tmp_path / "shards")
+    assert _resolved(job / "app/config/config_fed_client.json")["NUM_CLASSES"] == 0
 
 
 @pytest.mark.parametrize("ending", ["json", "conf", "yml"])
