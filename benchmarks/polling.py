@@ -30,6 +30,7 @@ SITES = ("site-1", "site-2")
 JOB = Path(__file__).parent / "polling_job"
 SETTLE_SECONDS = 2.0
 SAMPLE_SECONDS = 0.1
+WIDTHS = (10, 11, 11, 9, 8, 10, 9, 10, 9)
 Sample = tuple[float, float, float]
 """Seconds since 1970, and the CPU seconds so far of the server's parent process and of its job process."""
 
@@ -118,20 +119,18 @@ def main() -> None:
 
 def print_loads(plan: list[tuple[int, float, float]], lines: list[dict[str, float]], samples: list[Sample]) -> None:
     """Print a line per phase."""
-    print(f"\n{'idle':>6} {'interval':>9} {'asked':>8} {'answered':>9} {'answer':>8} | {'CPU, % of a core':^20} | ", end="")
-    print(f"{'CPU, ms per question':^20}")
-    print(f"{'sites':>6} {'s':>9} {'per s':>8} {'per s':>9} {'ms':>8} | {'parent':>9} {'job':>10} | ", end="")
-    print(f"{'parent':>9} {'job':>10}")
+    print(f"\n{'':34}{'answers':>18} | {'CPU, % of a core':^20} | {'CPU, ms a question':^20}")
+    heads = ("idle sites", "interval, s", "asked, 1/s", "1/s", "ms", "| parent", "job", "| parent", "job")
+    print(" ".join(f"{head:>{width}}" for head, width in zip(heads, WIDTHS, strict=True)))
     idle = used(samples, lines[0]["start"], lines[0]["end"])
     for (count, interval, _), line in zip(plan, lines, strict=True):
         load = used(samples, line["start"], line["end"])
         rate = line["answers"] / (line["end"] - line["start"])
-        print(f"{count:6} {interval:9.2f} {count / interval:8.0f} {rate:9.1f} {line['took'] * 1e3:8.1f} | ", end="")
-        print(f"{load[0] * 100:9.1f} {load[1] * 100:10.1f} | ", end="")
+        cells = [str(count), f"{interval:.2f}", f"{count / interval:.0f}", f"{rate:.1f}", f"{line['took'] * 1e3:.1f}"]
+        cells += [f"{part * 100:.1f}" for part in load]
         if count:
-            cost = [(loaded - unloaded) / rate * 1e3 for loaded, unloaded in zip(load, idle, strict=True)]
-            print(f"{cost[0]:9.2f} {cost[1]:10.2f}", end="")
-        print()
+            cells += [f"{(loaded - unloaded) / rate * 1e3:.2f}" for loaded, unloaded in zip(load, idle, strict=True)]
+        print(" ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=False)))
 
 
 if __name__ == "__main__":
