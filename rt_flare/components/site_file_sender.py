@@ -49,9 +49,10 @@ class SiteFileSender(Widget):
     """Sends the site's log, and the files of ``out_dir`` when user code has left their round, to the server.
 
     A thread of its own sends one piece at a time, as NVFlare's aux messages, and while rounds run half of the time; a
-    piece without an answer is sent again when the link is back. Beside it nothing waits, except that the job's end waits ``end_seconds`` at most for what
-    is still unsent. A site whose ``resources.json`` has ``"allow_log_streaming": false`` sends neither log nor
-    files. In NVFlare's simulator nothing is sent: all folders are on one machine.
+    piece without an answer is sent again when the link is back. Beside it nothing waits, except that the job's end
+    waits ``end_seconds`` at most for what is still unsent. A site whose ``resources.json`` has
+    ``"allow_log_streaming": false`` sends neither log nor files. In NVFlare's simulator nothing is sent: all folders
+    are on one machine.
 
     NVFlare's own log streaming is not used for this because it ends at the first failure of the link and at the
     job's abort, has no limit, and files a stream under the name that the sender gives itself.
