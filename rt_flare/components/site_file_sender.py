@@ -48,10 +48,11 @@ _MAX_FAILURES = 3
 class SiteFileSender(Widget):
     """Sends the site's log, and the files of ``out_dir`` when user code has left their round, to the server.
 
-    A thread of its own sends one piece at a time, as NVFlare's aux messages; a piece without an answer is sent again
-    when the link is back. Beside it nothing waits, except that the job's end waits ``end_seconds`` at most for what
-    is still unsent. A site whose ``resources.json`` has ``"allow_log_streaming": false`` sends neither log nor
-    files. In NVFlare's simulator nothing is sent: all folders are on one machine.
+    A thread of its own sends one piece at a time, as NVFlare's aux messages, and while rounds run half of the time; a
+    piece without an answer is sent again when the link is back. Beside it nothing waits, except that the job's end
+    waits ``end_seconds`` at most for what is still unsent. A site whose ``resources.json`` has
+    ``"allow_log_streaming": false`` sends neither log nor files. In NVFlare's simulator nothing is sent: all folders
+    are on one machine.
 
     NVFlare's own log streaming is not used for this because it ends at the first failure of the link and at the
     job's abort, has no limit, and files a stream under the name that the sender gives itself.
@@ -123,7 +124,7 @@ class SiteFileSender(Widget):
         try:
             while True:
                 if self._ending and not ending:
-                    failures, ending = 0, True
+                    failures, ending, link.at_ease = 0, True, False
                 try:
                     self._send_news(link, outbox, ending)
                     failures = 0
@@ -163,6 +164,7 @@ class _ServerLink:
     Attributes:
         interval_seconds: how often the server wants to hear of a log that grows.
         nobody_listens: the server has no `SiteFileReceiver`.
+        at_ease: pause after each piece as long as it took, so that half of the link and of a core stay for rounds.
     """
 
     def __init__(self, fl_ctx: FLContext) -> None:
@@ -174,6 +176,7 @@ class _ServerLink:
         self._last_message = time.monotonic()
         self.interval_seconds = 1.0
         self.nobody_listens = False
+        self.at_ease = True
 
     @property
     def silent_seconds(self) -> float:
@@ -184,7 +187,11 @@ class _ServerLink:
         request = self._request(PIECE)
         request[ROUND], request[PARTS], request[OFFSET] = piece.round, list(piece.parts), piece.offset
         request[DATA], request[SIZE] = piece.data, piece.size
-        return Receipt(self._exchange(request).get(REFUSAL))
+        started = time.monotonic()
+        receipt = Receipt(self._exchange(request).get(REFUSAL))
+        if self.at_ease:
+            time.sleep(time.monotonic() - started)
+        return receipt
 
     def tell(self, kind: str) -> None:
         """Send a message without content.

@@ -68,7 +68,11 @@ class Door:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                except ConnectionRefusedError:  # the server does not listen yet
+                    near.close()
+                    continue
                 self._start(self._pump, near, far)
                 self._start(self._pump, far, near)
 
