@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -69,9 +70,9 @@ def read_times(log: str, *, submitted: float, ended: float, num_rounds: int) -> 
         if _RESULT_TAKEN in line:
             last_result = moment
     if sorted(starts) != list(range(num_rounds)) or not last_result:
-        raise ValueError(f"the log tells of the rounds {sorted(starts)}, expected 0 to {num_rounds - 1}:\n{log[-4000:]}")
+        raise ValueError(f"found the rounds {sorted(starts)}, expected 0 to {num_rounds - 1}, in:\n{log[-4000:]}")
     moments = [starts[number] for number in range(num_rounds)]
-    rounds = tuple(after - before for before, after in zip(moments, moments[1:], strict=False))
+    rounds = tuple(after - before for before, after in itertools.pairwise(moments))
     return JobTimes(rounds, starts[0] - submitted, starts[1] - submitted, ended - last_result)
 
 

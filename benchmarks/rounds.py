@@ -41,7 +41,11 @@ def write_jobs(folder: Path, num_rounds: int) -> dict[str, Path]:
     model_def, data = NOOP / "model_def.py", folder / "data"
     data.mkdir()
     federation = FederationConfig(
-        num_rounds=num_rounds, min_clients=len(SITES), job_name="ours", task_request_interval=0.05
+        num_rounds=num_rounds,
+        min_clients=len(SITES),
+        job_name="ours",
+        timeouts="low_latency",
+        task_request_interval=max(0.05, len(SITES) / 100),
     )
     ours = render_job(
         out=folder / "ours",

@@ -44,8 +44,8 @@ class RoundPace(Widget):
         installed = Version(nvflare.__version__)
         if f"{installed.major}.{installed.minor}" != _SUPPORTED:
             raise ConfigError(
-                f"RoundPace knows the waits of NVFlare {_SUPPORTED}, found {installed}: leave this component out of the "
-                "job, or use a rt_flare that supports this version"
+                f"RoundPace knows the waits of NVFlare {_SUPPORTED}, found {installed}: leave this component "
+                "out of the job, or use a rt_flare that supports this version"
             )
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -67,4 +67,5 @@ class RoundPace(Widget):
             )
             return
         setattr(communicator, _PERIOD, self.period_seconds)
-        self.log_info(fl_ctx, f"workflow {workflow.id}: tasks are looked at every {self.period_seconds:g} s, not {found:g}")
+        periods = f"every {self.period_seconds:g} s, not {found:g}"
+        self.log_info(fl_ctx, f"workflow {workflow.id}: tasks are looked at {periods}")

@@ -119,10 +119,11 @@ class SiteFileSender(Widget):
             self.logger.warning(f"the server was not told that nothing is sent from here: {error}")
 
     def _send_all(self, link: _ServerLink, outbox: Outbox) -> None:
-        failures = 0
+        failures, ending = 0, False
         try:
             while True:
-                ending = self._ending
+                if self._ending and not ending:
+                    failures, ending = 0, True
                 try:
                     self._send_news(link, outbox, ending)
                     failures = 0
@@ -130,7 +131,7 @@ class SiteFileSender(Widget):
                     failures += 1
                     if failures == 1:
                         self.logger.warning(f"log and files: {error}; trying again")
-                    if failures == _MAX_FAILURES and (ending or link.nobody_listens):
+                    if failures >= _MAX_FAILURES and (ending or link.nobody_listens):
                         self.logger.warning(f"log and files: {error}; given up")
                         return
                 if ending and not failures:

@@ -51,6 +51,7 @@ class UpdateMemory(Widget):
             self._exchange(fl_ctx).limit_memory(self.max_in_memory, folder)
         else:
             self._exchange(fl_ctx).limit_memory(0, None)
+            # Late answers may still be written or removed there.
             shutil.rmtree(folder, ignore_errors=True)
 
     def _exchange(self, fl_ctx: FLContext) -> TensorExchange:

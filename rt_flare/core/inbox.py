@@ -70,10 +70,11 @@ class SiteInbox:
         self._staging = staging
         self._limits = limits
         self._lock = threading.Lock()
-        self._sizes: dict[Path, int] = {}
+        self._num_files = 0
         self._total = 0
         self._expected: tuple[Path, int, int] | None = None  # target, bytes in staging, bytes of the whole file
         self._left_out_bytes = 0
+        self._closed = False
         self._log_folder = logs
         self._text_log = KeptLog(text_log, limits.log_bytes)
         self._json_log: KeptLog | None = None
@@ -95,6 +96,8 @@ class SiteInbox:
         if not (_is_count(offset) and isinstance(data, bytes) and len(data) <= _MAX_PIECE_BYTES and _is_count(size)):
             return "malformed message"
         with self._lock:
+            if self._closed:
+                return "the job has ended"
             if round_number is None:
                 return self._take_log(session, parts, offset, data)
             target, refusal = self._target(round_number, parts)
@@ -109,11 +112,9 @@ class SiteInbox:
             self._text_log.note(text)
 
     def close(self) -> None:
-        """Close the logs, and remove a file that did not come whole."""
+        """Take no more, and remove a file that did not come whole."""
         with self._lock:
-            self._text_log.close()
-            if self._json_log is not None:
-                self._json_log.close()
+            self._closed = True
             self._staging.unlink(missing_ok=True)
 
     def _take_log(self, session: str, parts: Any, offset: int, data: bytes) -> str | None:
@@ -143,7 +144,7 @@ class SiteInbox:
                 return refusal
             self._staging.write_bytes(data)
         elif self._expected is None or self._expected[::2] != (target, size):
-            return None if self._sizes.get(target) == size else "a piece from its middle came first"
+            return None if _size(target) == size else "a piece from its middle came first"
         elif offset == self._expected[1]:
             with self._staging.open("ab") as file:
                 file.write(data)
@@ -159,7 +160,7 @@ class SiteInbox:
         return None
 
     def _keep(self, target: Path, size: int) -> str | None:
-        self._expected = None
+        self._expected, replaced = None, _size(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
@@ -170,13 +171,13 @@ class SiteInbox:
         except (FileExistsError, NotADirectoryError):
             return "a file has the name of one of its folders"
         flush_folder(target.parent)
-        self._total += size - self._sizes.get(target, 0)
-        self._sizes[target] = size
+        self._num_files += replaced is None
+        self._total += size - (replaced or 0)
         return None
 
     def _no_room(self, target: Path, size: int) -> str | None:
-        replaced = self._sizes.get(target)
-        if replaced is None and len(self._sizes) >= self._limits.num_files:
+        replaced = _size(target)
+        if replaced is None and self._num_files >= self._limits.num_files:
             return f"over the limit of {self._limits.num_files} files per site"
         if self._total - (replaced or 0) + size > self._limits.files_bytes:
             return f"{size} bytes, over the limit of {self._limits.files_bytes} bytes per site"
@@ -212,6 +213,10 @@ def _refused_name(part: Any) -> str | None:
     if len(part.encode()) > _MAX_PART_BYTES:
         return f"a name is longer than {_MAX_PART_BYTES} bytes"
     return None
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
 
 
 def _shown(name: str) -> str:

@@ -20,7 +20,9 @@ class KeptLog:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        path.touch()
+        self._path = path
+        self._size = path.stat().st_size
         self._max_bytes = max_bytes
         self._session = ""
         self._session_start = 0
@@ -34,10 +36,10 @@ class KeptLog:
             data: the piece.
         """
         if session != self._session:
-            self._session, self._session_start = session, self._file.tell()
-        have = self._file.tell() - self._session_start
+            self._session, self._session_start = session, self._size
+        have = self._size - self._session_start
         new = data[max(have - offset, 0) :]
-        room = self._max_bytes - self._file.tell()
+        room = self._max_bytes - self._size
         if len(new) <= room:
             self._write(new)
             return None
@@ -51,10 +53,8 @@ class KeptLog:
         """Add a line of the server's own, behind a line break if ``newline``."""
         self._write(f"{chr(10) if newline else ''}[rt_flare server] {text}\n".encode())
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
+        # Not kept open: a server may have more sites than a process has files.
+        with self._path.open("ab") as file:
+            file.write(data)
+        self._size += len(data)

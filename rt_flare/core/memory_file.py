@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from rt_flare.core.pieces import pieces
 from rt_flare.core.state_dict import StateDict
 
 __all__ = ["MemoryFile", "Table", "layout", "view_tensors"]
@@ -54,7 +55,11 @@ class MemoryFile:
         """Copy ``tensors`` to where ``table`` (see `layout`) puts them; the file is not free then."""
         views = view_tensors(self._memory, table)
         for name, view in views.items():
-            view.copy_(tensors[name])
+            if tensors[name].is_contiguous() and not tensors[name].is_conj():
+                for part, source in pieces(view, tensors[name].detach()):
+                    part.copy_(source)
+            else:
+                view.copy_(tensors[name])
         self.table, self.is_free = table, False
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
+from rt_flare.core.pieces import pieces
 from rt_flare.errors import StateDictError
 
 __all__ = ["StateDict", "TensorSpec", "check_fit", "describe", "fit_names", "is_finite", "load_strictly", "to_plain"]
@@ -68,9 +69,10 @@ def is_finite(tensor: torch.Tensor) -> bool:
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    # 8-bit floats have neither kernel. The extremes of a tensor with a NaN are NaN: one pass, nothing allocated.
-    extremes = torch.aminmax(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
-    return bool(torch.isfinite(torch.stack(extremes)).all())
+    # The extremes of values with a NaN are NaN: one pass, nothing allocated. 8-bit floats have no such kernel.
+    narrow = tensor.dtype.itemsize == 1
+    extremes = [torch.stack(torch.aminmax(piece.float() if narrow else piece)) for (piece,) in pieces(tensor)]
+    return bool(torch.isfinite(torch.cat(extremes)).all())
 
 
 def fit_names(state: Mapping[str, torch.Tensor], expected: Iterable[str]) -> StateDict:

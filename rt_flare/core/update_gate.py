@@ -61,7 +61,8 @@ class UpdateGate:
 
         Raises:
             UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
-                ``too_many_entries``, ``not_plain``, ``does_not_fit``, ``not_finite``, ``wire_dtype``, ``no_base``, or one of `sample_count_problem`.
+                ``too_many_entries``, ``not_plain``, ``wire_dtype``, ``no_base``, ``does_not_fit``, ``not_finite``, or
+                one of `sample_count_problem`.
         """
         self._check_sender(site, round_number)
         if problem := sample_count_problem(num_samples):

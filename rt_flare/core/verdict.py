@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from rt_flare.core.pieces import pieces
 from rt_flare.core.round_record import Contribution, ContributionStatus, Verdict
 
 __all__ = ["judge", "weight_change"]
 
-_PIECE = 1 << 15
-"""Values that are compared at a time: they stay in the cache, and torch starts no threads for so few."""
 
 
 def judge(contributions: Sequence[Contribution], min_clients: int) -> tuple[Verdict, list[str]]:
@@ -47,8 +46,7 @@ def weight_change(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     for name, tensor in new.items():
         if not tensor.is_floating_point() or name not in old:
             continue
-        pieces = tensor.reshape(-1).split(_PIECE), old[name].reshape(-1).split(_PIECE)
-        for after, before in zip(*pieces, strict=True):
+        for after, before in pieces(tensor, old[name]):
             wide = torch.promote_types(before.dtype, torch.float32)
             before = before.to(wide)
             squared_change += _norm(after.to(wide) - before) ** 2

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
+from rt_flare.core.pieces import pieces
 from rt_flare.core.state_dict import StateDict, is_finite
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
@@ -63,16 +64,21 @@ class WeightedMean:
         weight = math.ldexp(num_samples, -self._scale_exponent)
         if len(self.sites) == 1:
             # Not before: x * w / w is not always x, and a site that stays alone gets its own weights back.
+            factor = math.ldexp(self.total_samples, -self._scale_exponent)
             for held in self._sums.values():
-                held.mul_(math.ldexp(self.total_samples, -self._scale_exponent))
+                for (piece,) in pieces(held):
+                    piece.mul_(factor)
         for name, tensor in state.items():
             wide = accumulation_dtype(tensor.dtype)
             if wide is None:
                 self._take_exact(name, tensor, leads=leads)
             elif name in self._sums:
-                self._sums[name].add_(_addable(tensor, wide), alpha=weight)
+                for held, addend in pieces(self._sums[name], tensor):
+                    held.add_(addend.to(wide), alpha=weight)
             else:
-                self._sums[name] = tensor.to(wide, copy=True)
+                self._sums[name] = torch.empty(tensor.shape, dtype=wide)
+                for held, first in pieces(self._sums[name], tensor):
+                    held.copy_(first)
         if leads:
             self._leader = (num_samples, site)
         self.sites.append(site)
@@ -96,7 +102,9 @@ class WeightedMean:
             if name in self._exact:
                 mean[name] = self._exact[name]
                 continue
-            value = self._sums.pop(name).div_(total)
+            value = self._sums.pop(name)
+            for (piece,) in pieces(value):
+                piece.div_(total)
             if not is_finite(value):
                 raise UpdateError("mean_overflow", f"{name}: the sum of finite updates overflowed {value.dtype}")
             mean[name] = value.to(dtype)
@@ -110,8 +118,3 @@ class WeightedMean:
             self._exact[name] = torch.maximum(held, tensor)
         elif leads:
             held.copy_(tensor)
-
-
-def _addable(tensor: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
-    # add_ casts half precision on the fly, but has no kernel for 8-bit floats and half-precision complex numbers.
-    return tensor.to(wide) if tensor.dtype.itemsize == 1 or tensor.is_complex() else tensor

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from rt_flare.core.pieces import pieces
 from rt_flare.core.state_dict import StateDict
 from rt_flare.errors import StateDictError
 
@@ -17,9 +18,6 @@ WIRE_DTYPES = ("", BFLOAT16)
 
 MAX_RELATIVE_ERROR = 2.0**-8
 """bfloat16 keeps 8 significant bits: rounding to the nearest changes a normal number by less than this share of it."""
-
-_PIECE = 1 << 15
-"""Values that are converted at a time: they stay in the cache, and torch starts no threads for so few."""
 
 
 def is_rounded(dtype: torch.dtype) -> bool:
@@ -46,14 +44,12 @@ def to_difference(new: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tens
     for name, tensor in new.items():
         before = base.get(name)
         if before is None or before.shape != tensor.shape or before.dtype != tensor.dtype:
-            raise StateDictError(
-                f"{name}: not in the received model with this shape and dtype, so it has no difference"
-            )
+            raise StateDictError(f"{name}: the received model has none of this shape and dtype to differ from")
         if not is_rounded(tensor.dtype):
             difference[name] = tensor
             continue
         difference[name] = sent = torch.empty(tensor.shape, dtype=torch.bfloat16)
-        for after, start, out in _pieces(tensor, before, sent):
+        for after, start, out in pieces(tensor, before, sent):
             exact = after - start
             out.copy_(exact)
             error = (out.to(exact.dtype) - exact).div_(exact).nan_to_num_(0.0, 0.0, 0.0).abs_()
@@ -78,10 +74,6 @@ def from_difference(difference: Mapping[str, torch.Tensor], base: Mapping[str, t
         if sent.dtype != torch.bfloat16:
             raise StateDictError(f"{name}: a difference in {sent.dtype}, expected torch.bfloat16")
         state[name] = after = torch.empty_like(before)
-        for out, start, change in _pieces(after, before, sent):
+        for out, start, change in pieces(after, before, sent):
             torch.add(start, change.to(start.dtype), out=out)
     return state
-
-
-def _pieces(*tensors: torch.Tensor) -> zip[tuple[torch.Tensor, ...]]:
-    return zip(*(tensor.reshape(-1).split(_PIECE) for tensor in tensors), strict=True)

@@ -23,6 +23,8 @@ from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
+from rt_flare.components.wire import WIRE_DTYPE, WIRE_ERROR
+from rt_flare.core.wire_dtype import BFLOAT16, to_difference
 from rt_flare.errors import NoAcceptedUpdateError
 
 SITES = ["site-1", "site-2", "site-3"]
@@ -254,3 +256,53 @@ def test_a_site_that_was_refused_cannot_try_again_in_the_same_round() -> None:
     assert not round_.accept("site-1", reply_of(model(1.0), 0))
     assert not round_.accept("site-1", reply_of(model(1.0), 1))
     assert round_.reasons == ["samples_zero", "not_awaited"]
+
+
+def difference_reply(new: dict[str, torch.Tensor], base: dict[str, torch.Tensor], **meta: Any) -> Shareable:
+    difference, error = to_difference(new, base)
+    meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: 1, WIRE_DTYPE: BFLOAT16, WIRE_ERROR: error, **meta}
+    return DXO(DataKind.WEIGHT_DIFF, data=difference, meta=meta).to_shareable()
+
+
+def test_differences_are_averaged_as_the_weights_that_they_stand_for() -> None:
+    """T2, M9: beside a site that sends in full; the aggregate is float32."""
+    base = {"w": torch.randn(50, generator=torch.Generator().manual_seed(0))}
+    first, second = {"w": base["w"] + 0.123}, {"w": base["w"] - 1.7}
+    round_ = Round(base, sites=SITES[:2])
+    assert round_.accept("site-1", difference_reply(first, base))
+    assert round_.accept("site-2", reply_of(second, 1))
+    mean = round_.weights()["w"]
+    assert mean.dtype is torch.float32
+    exact = (first["w"].double() + second["w"].double()) / 2
+    assert bool(((mean - exact).abs() <= 0.123 * 2**-8 / 2 + 1e-6).all())
+
+
+def test_a_difference_without_its_sign_is_no_update() -> None:
+    """T2, X2: NVFlare's own difference kind is not taken for ours, nor full weights for a difference."""
+    base = {"w": torch.zeros(3)}
+    round_ = Round(base, sites=SITES[:2])
+    assert not round_.accept("site-1", reply_of(base, 1, DataKind.WEIGHT_DIFF))
+    full = DXO(DataKind.WEIGHTS, data=base, meta={MetaKey.NUM_STEPS_CURRENT_ROUND: 1, WIRE_DTYPE: BFLOAT16})
+    assert not round_.accept("site-2", full.to_shareable())
+    assert round_.reasons == ["data_kind", "data_kind"]
+
+
+class OnDisk:
+    """What NVFlare puts in a tensor's place that waits in a file."""
+
+    def __init__(self, tensor: torch.Tensor | None) -> None:
+        self.tensor = tensor
+
+    def materialize(self) -> torch.Tensor:
+        if self.tensor is None:
+            raise FileNotFoundError("chunk_0.safetensors")
+        return self.tensor
+
+
+def test_updates_that_wait_on_disk_are_read_in_their_turn() -> None:
+    """T2, M9: and one whose file is gone is refused."""
+    round_ = Round({"w": torch.zeros(3)}, sites=SITES[:2])
+    assert round_.accept("site-1", reply_of({"w": OnDisk(torch.ones(3))}, 1))
+    assert not round_.accept("site-2", reply_of({"w": OnDisk(None)}, 1))
+    assert round_.reasons == ["unreadable"]
+    assert round_.weights()["w"].tolist() == [1.0] * 3

@@ -14,11 +14,13 @@ from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.executor import PayloadExecutor
 from rt_flare.components.lost_sites import LostSiteOutcomes
+from rt_flare.components.pace import RoundPace
 from rt_flare.components.persistor import CustomPersistor
 from rt_flare.components.shard_urls import ShardUrlService
 from rt_flare.components.site_file_receiver import SiteFileReceiver
 from rt_flare.components.site_file_sender import SiteFileSender
 from rt_flare.components.stats import StatsPublisher
+from rt_flare.components.update_memory import UpdateMemory
 from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
 from rt_flare.errors import ConfigError
 
@@ -71,7 +73,9 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "worker_memory_limit_bytes": 6,
         "num_threads": 2,
         "seed": 3,
+        "wire_dtype": "bfloat16",
     },
+    UpdateMemory: {"max_in_memory": 5},
     MetricsWriter: {},
     RoundSummaryWriter: {},
     StatsPublisher: {},
@@ -84,6 +88,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
     },
     SiteFileSender: {"end_seconds": 3.0},
     LostSiteOutcomes: {"outcome_wait_seconds": 9.0},
+    RoundPace: {"period_seconds": 0.1},
     ShardUrlService: {"shards_url": "s3://b/x", "site_shards": {"site-1": 1}, "expires_seconds": 60},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from nvflare.apis.dxo import from_shareable
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.utils import fobs
 
-from rt_flare.components.wire import error_reply, read_report, register_tensors, result_reply
+from rt_flare.components.wire import UncopiedWeights, error_reply, read_report, register_tensors, result_reply
 from rt_flare.core.payload import TrainResult
 from rt_flare.core.round_record import Failure
 from rt_flare.core.state_dict import to_plain
@@ -102,3 +103,24 @@ def test_metrics_with_hostile_names_are_dropped_with_a_warning() -> None:
     report = read_report(_send(result_reply(outcome, round_number=0, warnings=[])), "site-1")
     assert report.train_metrics == {}
     assert any("<script>" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("wrong", ["0.1", -1.0, float("nan"), float("inf"), True, None, [0.1]])
+def test_an_error_that_is_no_number_is_not_recorded(wrong: object) -> None:
+    """T2, X2: the site says how far off its difference is, in a float or not at all."""
+    state = {"t": torch.ones(3)}
+    reply = result_reply(_outcome(state), round_number=0, warnings=[], base={"t": torch.zeros(3)})
+    assert read_report(_send(reply), "site-1").wire_error == 0.0
+    reply["DXO"]["meta"]["rt_wire_error"] = wrong
+    assert read_report(_send(reply), "site-1").wire_error is None
+
+
+def test_weights_that_nobody_changes_are_sent_without_a_copy() -> None:
+    """T2: NVFlare deep copies what it broadcasts; everything around the weights is copied."""
+    weights = {"t": torch.ones(3)}
+    sent = {"weights": UncopiedWeights(weights), "meta": {"a": [1]}}
+    copied = copy.deepcopy(sent)
+    assert type(copied["weights"]) is dict
+    assert copied["weights"]["t"] is weights["t"]
+    assert copied["weights"] is not sent["weights"]
+    assert copied["meta"]["a"] is not sent["meta"]["a"]

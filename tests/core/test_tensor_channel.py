@@ -6,6 +6,7 @@ import math
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -192,3 +193,76 @@ def test_what_is_no_json_is_refused_before_anything_is_sent(pair: Pair) -> None:
     with pytest.raises(TypeError, match="object has no JSON form"):
         pair[0].send({"x": bad})
     assert not pair[1].wait(0.01)
+
+
+def _files(channel: TensorChannel) -> list[int]:
+    return sorted(channel._files)
+
+
+def test_memory_is_used_again_once_the_receiver_has_let_go(pair: Pair) -> None:
+    """T2: it hears so with the next message that comes back; the new tensors are right."""
+    for number in range(3):
+        pair[0].send({}, {"w": torch.full((5000,), float(number))})
+        received = pair[1].receive()[1]
+        assert received["w"].eq(number).all()
+        del received
+        pair[1].send({})
+        pair[0].receive()
+    assert _files(pair[0]) == [0]
+
+
+def test_memory_that_the_receiver_still_looks_at_is_left_alone(pair: Pair) -> None:
+    """M2: user code may keep a round's weights as long as it likes, in a view of a view."""
+    pair[0].send({}, {"w": torch.ones(5000), "v": torch.ones(3)})
+    kept = pair[1].receive()[1]["w"][10:20].view(2, 5)
+    for number in range(3):
+        pair[1].send({})
+        pair[0].receive()
+        pair[0].send({}, {"w": torch.zeros(5000), "v": torch.zeros(3)})
+        assert pair[1].receive()[1]["v"].eq(0).all()
+        assert kept.eq(1).all(), number
+
+
+def test_a_larger_model_gets_larger_memory(pair: Pair) -> None:
+    """T2"""
+    for size in (10, 100_000, 10):
+        pair[0].send({}, {"w": torch.full((size,), float(size))})
+        assert pair[1].receive()[1]["w"].tolist() == [float(size)] * size
+        pair[1].send({})
+        pair[0].receive()
+    assert len(_files(pair[0])) == 1
+
+
+def test_what_a_child_process_may_still_see_is_not_used_again() -> None:
+    """M2: user code that forks loses time, never its weights."""
+    left, right = socket.socketpair()
+    sender, receiver = TensorChannel(left), TensorChannel(right, may_fork=True)
+    sender.send({}, {"w": torch.ones(5000)})
+    received = receiver.receive()[1]
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        del received
+        receiver.send({})
+        sender.receive()
+        sender.send({}, {"w": torch.zeros(5000)})
+        receiver.receive()
+        assert _files(sender) == [0, 1]
+    finally:
+        child.kill()
+        child.wait()
+    receiver.send({})
+    sender.receive()
+    assert all(file.is_free for file in sender._files.values())
+    sender.close()
+    receiver.close()
+
+
+def test_tensors_that_are_let_go_leave_the_memory_that_they_came_in(pair: Pair) -> None:
+    """T2: a result that lies in the received model's memory does not keep it."""
+    pair[0].send({}, {"w": torch.ones(5000)})
+    weights = pair[1].receive()[1]
+    weights["w"].add_(1)
+    pair[1].send({}, weights, let_go=True)
+    assert weights == {}
+    assert pair[0].receive()[1]["w"].eq(2).all()
+    assert [file.is_free for file in pair[0]._files.values()] == [True]

@@ -16,6 +16,7 @@ from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import StateDict, describe
 from rt_flare.core.update_gate import MAX_ENTRIES, UpdateGate
 from rt_flare.core.weighted_mean import WeightedMean
+from rt_flare.core.wire_dtype import BFLOAT16, to_difference
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
 SITES = ["site-1", "site-2", "site-3", "site-4"]
@@ -156,7 +157,7 @@ def test_every_documented_reason_of_the_gate_is_tested() -> None:
     raises = (UpdateGate.check.__doc__ or "").split("Raises:")[1]
     documented = set(raises.split("``")[1::2]) - {"reason"}
     tested = {reason for reason, _ in BAD_UPDATES.values() if not reason.startswith("samples_")}
-    assert documented == tested | {"site_not_expected", "duplicate"}
+    assert documented == tested | {"site_not_expected", "duplicate", "wire_dtype", "no_base"}
 
 
 def test_a_refusal_names_the_site_and_all_differences() -> None:
@@ -227,3 +228,60 @@ def test_every_other_dtype_of_torch_passes_gate_and_mean(dtype: torch.dtype) -> 
     for site in SITES:
         mean.add(site, *checker.check(site, None, {"w": torch.zeros(16, dtype=torch.uint8).view(dtype)}, 3))
     assert mean.result()["w"].dtype == dtype
+
+
+def gate_with_base(base: StateDict | None) -> UpdateGate:
+    return UpdateGate(ROUND, describe(model(1)), set(SITES), base)
+
+
+def test_a_difference_is_restored_and_then_checked_as_weights_are() -> None:
+    """T2, X2: what is accepted is the model that the site means, in the global model's dtypes."""
+    base, new = model(1), model(2)
+    difference, _ = to_difference(new, base)
+    state, _ = gate_with_base(base).check("site-1", ROUND, difference, 5, BFLOAT16)
+    assert describe(state) == describe(base)
+    assert torch.equal(state["w"], base["w"] + difference["w"].float())
+    assert torch.equal(state["steps"], new["steps"])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 3.39e38])
+def test_a_difference_that_leads_to_a_bad_model_is_refused(bad: float) -> None:
+    """T2, X2: NaN, infinity, and a sum beyond float32."""
+    base = model(1) | {"w": torch.full((4, 3), 3.3e38)}
+    difference, _ = to_difference(model(2), model(1))
+    difference["w"][1, 1] = bad
+    with pytest.raises(UpdateError) as caught:
+        gate_with_base(base).check("site-1", ROUND, difference, 5, BFLOAT16)
+    assert caught.value.reason == "not_finite"
+
+
+@pytest.mark.parametrize(
+    ("base", "entries", "wire_dtype", "reason"),
+    [
+        (None, {}, BFLOAT16, "no_base"),
+        (model(1), {}, "float8", "wire_dtype"),
+        (model(1), {}, ["bfloat16"], "wire_dtype"),
+        (model(1), {"w": torch.ones(4, 3)}, BFLOAT16, "does_not_fit"),
+        (model(1), {"w": torch.ones(3, dtype=torch.bfloat16)}, BFLOAT16, "does_not_fit"),
+        (model(1), {"extra": torch.ones(3)}, BFLOAT16, "does_not_fit"),
+        (model(1), {"steps": torch.tensor(1.0)}, BFLOAT16, "does_not_fit"),
+    ],
+)
+def test_a_difference_that_cannot_be_restored_is_refused(
+    base: StateDict | None, entries: StateDict, wire_dtype: Any, reason: str
+) -> None:
+    """T2, X2: by name of the rule, and nothing is accepted."""
+    difference, _ = to_difference(model(2), model(1))
+    gate = gate_with_base(base)
+    with pytest.raises(UpdateError) as caught:
+        gate.check("site-1", ROUND, difference | entries, 5, wire_dtype)
+    assert caught.value.reason == reason
+    assert gate.accepted == {}
+
+
+def test_a_difference_in_a_round_without_a_model_is_refused() -> None:
+    """T2, M8: the first weights of such a job travel in full."""
+    difference, _ = to_difference(model(2), model(1))
+    with pytest.raises(UpdateError) as caught:
+        UpdateGate(ROUND, None).check("site-1", ROUND, difference, 5, BFLOAT16)
+    assert caught.value.reason == "no_base"

@@ -119,6 +119,18 @@ def test_a_downloaded_job_gives_the_servers_side(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_sites_sent_have_their_own_names_again(tmp_path: Path) -> None:
+    """J8: as after a run in the simulator; logs of the sites are among the server's files."""
+    run = _server_run(tmp_path / "4711" / "workspace")
+    for name in ("client_1.log", "a/round_0/log.txt.from_site", "a/round_0/deep/note.txt"):
+        (run / "files_out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / "files_out" / name).write_text(name)
+    names = _names(collect_results(downloaded_outcome(tmp_path / "4711"), tmp_path / "x"), tmp_path / "x")
+    assert "files_out/a/round_0/log.txt" in names
+    assert "files_out/a/round_0/deep/note.txt" in names
+    assert "files_out/client_1.log" in names
+
+
 def test_a_downloaded_job_that_never_said_how_it_ended_has_failed(tmp_path: Path) -> None:
     """J4, J5: its server was killed in a round; its log may tell why."""
     run = _server_run(tmp_path / "4711" / "workspace", state="RUNNING")

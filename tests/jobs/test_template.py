@@ -37,6 +37,18 @@ OTHER_WORDS = {
     ("rt_site_data", "INITIAL_CHECKPOINT"),
     ("rt_site_data", "MANIFEST_FILE"),
 }
+# What rt_fedavg has and another template is meant to lack: a component, or an argument of one.
+LEFT_OUT = {
+    "rt_custom": {
+        f"executor.{name}" for name in ("adapter", "adapter_args", "img_size", "num_classes", "manifest_file")
+    },
+    "rt_llm_lora": {"executor.img_size", "executor.num_classes"},
+    "rt_sag": {"rt_fedavg"},
+    "rt_site_data": {
+        *("shard_urls", "site_file_receiver.site_shards", "executor.data_dir", "executor.shards_dir"),
+        *("executor.shards_from_server", "executor.site_shards", "executor.cache_max_bytes"),
+    },
+}
 each_template = pytest.mark.parametrize("template", TEMPLATES)
 each_config = pytest.mark.parametrize("config", CONFIGS)
 
@@ -99,6 +111,19 @@ def test_the_arguments_of_the_plain_template_are_those_of_the_components(config:
         module, _, name = component["path"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
         assert component["args"] == {key: parameter.default for key, parameter in signature.parameters.items()}, name
+
+
+@each_template
+@each_config
+def test_what_the_plain_template_has_the_others_have_too(template: str, config: str) -> None:
+    """N1: but for what they are meant to lack, so that a new component or argument reaches all of them."""
+    plain, other = (
+        {component.get("id", "executor"): set(component["args"]) for component in _components(_resolved(name, config))}
+        for name in ("rt_fedavg", template)
+    )
+    lacking = {*(plain.keys() - other.keys())}
+    lacking |= {f"{key}.{name}" for key in plain.keys() & other.keys() for name in plain[key] - other[key]}
+    assert lacking == {name for name in LEFT_OUT.get(template, ()) if name.partition(".")[0] in plain}
 
 
 @each_template

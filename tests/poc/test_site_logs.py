@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,36 +89,43 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    folder = tmp_path_factory.mktemp("site_logs")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PocDeployment]:
+    with PocDeployment(tmp_path_factory.mktemp("site_logs") / "poc", SITES) as poc:
+        _forbid_streaming(poc, "zurich")
+        yield poc
+
+
+@pytest.fixture(scope="module")
+def seen(deployment: PocDeployment, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    folder, poc = tmp_path_factory.mktemp("seen"), deployment
+    job_id = poc.submit(_job(folder, NUM_ROUNDS))
+    monitor = _start(poc, "job", "monitor", job_id, "--interval", "1", "--metric", "verdict")
+    live_stats = _await_round(poc, job_id, 2)
+    # With --site all NVFlare lists the sites of a running job only if its deploy_map names them.
+    live_logs = {
+        site: poc.nvflare("job", "logs", job_id, "--site", site)["logs"][site] for site in ("site-1", "site-2")
+    }
+    status = poc.wait_for_job(job_id)
+    shown = monitor.communicate(timeout=60)[0]
+    logs = poc.nvflare("job", "logs", job_id, "--site", "all", "--tail", "5000")
+    shown_logs = _start(poc, "job", "logs", job_id, "--site", "all", "--tail", "5000").communicate(timeout=60)[0]
+    download = poc.nvflare("job", "download", job_id, "-o", str(folder / "download"))
+    site_log = (poc.run_dir(job_id, "site-1") / "log.txt").read_text()
+    folder = folder / "download" / job_id
+    return Seen(live_logs, live_stats, shown, status, logs, shown_logs, download, folder, site_log)
+
+
+def _job(folder: Path, num_rounds: int) -> Path:
     (folder / "model_def.py").write_text(MODEL_DEF)
     (folder / "data").mkdir()
-    job = render_job(
+    return render_job(
         out=folder / "job",
         model_def=folder / "model_def.py",
         training=TrainingConfig(),
-        federation=FederationConfig(num_rounds=NUM_ROUNDS, min_clients=3, round_timeout_seconds=60, num_threads=1),
+        federation=FederationConfig(num_rounds=num_rounds, min_clients=3, round_timeout_seconds=60, num_threads=1),
         sites=SITES,
         data_root=folder / "data",
         server_variables={"MAX_SITE_FILES_BYTES": 1 << 24, "MAX_SITE_LOG_BYTES": 1 << 20},
-    )
-    with PocDeployment(folder / "poc", SITES) as poc:
-        _forbid_streaming(poc, "zurich")
-        job_id = poc.submit(job)
-        monitor = _start(poc, "job", "monitor", job_id, "--interval", "1", "--metric", "verdict")
-        live_stats = _await_round(poc, job_id, 2)
-        # With --site all NVFlare lists the sites of a running job only if its deploy_map names them.
-        live_logs = {
-            site: poc.nvflare("job", "logs", job_id, "--site", site)["logs"][site] for site in ("site-1", "site-2")
-        }
-        status = poc.wait_for_job(job_id)
-        shown = monitor.communicate(timeout=60)[0]
-        logs = poc.nvflare("job", "logs", job_id, "--site", "all", "--tail", "5000")
-        shown_logs = _start(poc, "job", "logs", job_id, "--site", "all", "--tail", "5000").communicate(timeout=60)[0]
-        download = poc.nvflare("job", "download", job_id, "-o", str(folder / "download"))
-        site_log = (poc.run_dir(job_id, "site-1") / "log.txt").read_text()
-    return Seen(
-        live_logs, live_stats, shown, status, logs, shown_logs, download, folder / "download" / job_id, site_log
     )
 
 
@@ -228,3 +236,17 @@ def test_what_is_too_big_or_has_a_hostile_name_is_left_out_and_said(seen: Seen) 
     assert "round_0/evil?name?[31m: its name has control characters, or is not UTF-8" in left_out
     assert f"round_0/too_big.bin: {1 << 25} bytes, over the limit of {1 << 24} bytes per site" in left_out
     assert sorted(path.name for path in (files / "round_0").iterdir()) == ["deep", "log.txt.from_site"]
+
+
+def test_logs_and_files_of_an_aborted_job_stay(deployment: PocDeployment, tmp_path: Path) -> None:
+    """J5: up to the abort, what a site logs about it too."""
+    job_id = deployment.submit(_job(tmp_path, 1000))
+    _await_round(deployment, job_id, 1)
+    deployment.nvflare("job", "abort", job_id, "--force")
+    assert deployment.wait_for_job(job_id) == "FINISHED:ABORTED"
+    files = deployment.download(job_id, tmp_path / "download") / "workspace" / "files_out"
+    for number in (1, 2):
+        log = (files / f"client_{number}.log").read_text()
+        assert "checkpoint written in round 1" in log
+        assert "ABOUT_TO_END_RUN fired" in log
+    assert (files / "site-2" / "round_1" / "deep" / "er" / "checkpoint.pt").is_file()

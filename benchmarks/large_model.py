@@ -1,0 +1,167 @@
+"""Rounds of a large model: rt_flare against NVFlare's FedAvgRecipe and the published resontech job, as they come.
+
+Run with ``uv run python -m benchmarks.large_model``. Two sites train in NVFlare's simulator by adding a constant to
+every weight, so that a round is what happens to the weights between. Every repeat runs all jobs one after the other;
+what counts are the ratios within a repeat. A round lasts from its start to the next one's start; the first, in which
+processes start, is left out for all.
+
+With ``--memory`` it runs rt_flare's job with 2 and with 8 sites instead and prints the server's peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import nvflare
+import psutil
+import torch
+
+from benchmarks.job_times import run_in_simulator
+from benchmarks.peer_jobs import PUBLISHED, write_published_job, write_recipe_job
+from rt_flare.configs import FederationConfig, TrainingConfig
+from rt_flare.core.ledger import ROUND_SUMMARY_FILE, read_ledger
+from rt_flare.jobs.render import render_job
+
+HERE = Path(__file__).parent / "large"
+MODEL_DEF, CLIENT_SCRIPT = HERE / "model_def.py", HERE / "client.py"
+TASK_REQUEST_INTERVAL = 0.15
+FULL, BFLOAT16 = "rt_flare", "rt_flare, bfloat16"
+TARGETS = {FULL: 0.65, BFLOAT16: 0.4}
+MAX_GROWTH = 1.3
+_SAMPLE_SECONDS = 0.1
+
+Write = Callable[[Path], Path]
+
+
+def write_own_job(out: Path, *, num_rounds: int, num_sites: int, wire_dtype: str) -> Path:
+    """Write rt_flare's job."""
+    return render_job(
+        out=out,
+        model_def=MODEL_DEF,
+        training=TrainingConfig(),
+        federation=FederationConfig(
+            num_rounds=num_rounds, min_clients=num_sites, task_request_interval=TASK_REQUEST_INTERVAL
+        ),
+        sites=[f"site-{number + 1}" for number in range(num_sites)],
+        data_root=HERE,
+        client_variables={"WIRE_DTYPE": wire_dtype},
+    )
+
+
+def writers(num_rounds: int, data_root: Path) -> dict[str, Write]:
+    """The jobs that are compared, by name."""
+    numbers = {"num_rounds": num_rounds, "num_sites": 2}
+    return {
+        "FedAvgRecipe": lambda out: write_recipe_job(out, model_def=MODEL_DEF, train_script=CLIENT_SCRIPT, **numbers),
+        PUBLISHED: lambda out: write_published_job(out, model_def=MODEL_DEF, data_root=data_root, **numbers),
+        FULL: lambda out: write_own_job(out, wire_dtype="", **numbers),
+        BFLOAT16: lambda out: write_own_job(out, wire_dtype="bfloat16", **numbers),
+    }
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Run all jobs, interleaved, and print seconds per round and the ratios."""
+    seconds: dict[str, list[float]] = {}
+    for repeat in range(options.repeats):
+        with tempfile.TemporaryDirectory(prefix="rt-flare-large-") as folder:
+            root = Path(folder)
+            os.environ["RESONTECH_OUT_DIR"] = str(root / "published-out")
+            for number, (name, write) in enumerate(writers(options.rounds, root / "data").items()):
+                job = write(root / f"job{number}")
+                times = run_in_simulator(job, root / f"run{number}", num_rounds=options.rounds, num_sites=2)
+                seconds.setdefault(name, []).append(median(times.rounds[1:]))
+                rounds = " ".join(f"{round_seconds:.2f}" for round_seconds in times.rounds[1:])
+                print(f"repeat {repeat}  {name:<20} rounds {rounds} s{_wire_errors(root / f'run{number}')}", flush=True)
+    for name, values in seconds.items():
+        print(f"{name:<20} seconds per round: {_spread(values)}")
+    for own, target in TARGETS.items():
+        for peer in ("FedAvgRecipe", PUBLISHED):
+            ratios = [ours / theirs for ours, theirs in zip(seconds[own], seconds[peer], strict=True)]
+            print(f"{own} / {peer}: {_spread(ratios)}, needed {target:g}")
+
+
+def measure_memory(options: argparse.Namespace) -> None:
+    """Run rt_flare's job with 2 and with 8 sites and print the server's peak memory."""
+    peaks: dict[int, float] = {}
+    for num_sites in (2, 8):
+        with tempfile.TemporaryDirectory(prefix="rt-flare-memory-") as folder:
+            root = Path(folder)
+            job = write_own_job(root / "job", num_rounds=options.rounds, num_sites=num_sites, wire_dtype="")
+            peaks[num_sites] = _server_peak(job, root, num_sites)
+        print(f"{num_sites} sites: the server's peak is {peaks[num_sites]:.0f} MB", flush=True)
+    print(f"8 sites / 2 sites: {peaks[8] / peaks[2]:.2f}, at most {MAX_GROWTH:g} needed")
+
+
+def _server_peak(job: Path, root: Path, num_sites: int) -> float:
+    """Peak resident memory in MB of the simulator's process that holds the server."""
+    command = [sys.executable, "-m", "nvflare.cli", "simulator", str(job), "-w", str(root / "run")]
+    command += ["-n", str(num_sites), "-t", str(num_sites)]
+    peak = 0.0
+    with (root / "console.log").open("wb") as console:
+        process = psutil.Popen(command, cwd=root, stdout=console, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            for member in [process, *_children(process)]:
+                peak = max(peak, _peak_if_server(member))
+            time.sleep(_SAMPLE_SECONDS)
+    if process.returncode:
+        log = (root / "console.log").read_text()
+        raise RuntimeError(f"the simulator ended with {process.returncode}:\n{log[-4000:]}")
+    return peak / 1e6
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _peak_if_server(process: psutil.Process) -> float:
+    try:
+        if any(part.endswith(("simulator_worker", "worker_process")) for part in process.cmdline()):
+            return 0.0
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError, ProcessLookupError):
+        return 0.0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return float(lines[0][1]) * 1024 if lines else 0.0
+
+
+def _wire_errors(run: Path) -> str:
+    found = list(run.rglob(ROUND_SUMMARY_FILE))
+    errors = [record.wire_error for record in read_ledger(found[0]).rounds] if found else []
+    if not any(errors):
+        return ""
+    return f", largest relative error {max(error or 0.0 for error in errors):.6f} (below {2**-8:.6f})"
+
+
+def _spread(values: list[float]) -> str:
+    return f"min {min(values):.2f}, median {median(values):.2f}, max {max(values):.2f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--megabytes", type=int, help="size of the model; 400, or 100 with --memory")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="measure the server's peak memory instead")
+    options = parser.parse_args()
+    megabytes = options.megabytes or (100 if options.memory else 400)
+    os.environ["MODEL_MEGABYTES"] = str(megabytes)
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, NVFlare {nvflare.__version__}"
+    print(f"{versions}, {os.cpu_count()} CPUs, model of {megabytes} MB")
+    (measure_memory if options.memory else compare)(options)
+
+
+if __name__ == "__main__":
+    main()
