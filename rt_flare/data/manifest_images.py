@@ -186,10 +186,7 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
     def _decode(self, index: int) -> _Decoded:
         uri = self.entries.uri(index)
         try:
-            if is_remote(uri):
-                # Kept as it came, by `RemoteImages`: there is no file here whose identity could vouch for its pixels.
-                return _Decoded(decode_pixels(_REMOTE.read(uri), *self._shape[:2]), None, 0)
-            path = resolve_uri(uri, self._data_root)
+            path = _REMOTE.file(uri) if is_remote(uri) else resolve_uri(uri, self._data_root)
             read_at_ns = time.time_ns()
             with path.open("rb") as file:
                 identity = identify(os.fstat(file.fileno()))
@@ -221,6 +218,8 @@ class ManifestImageDataset(Dataset[tuple[Any, ...]]):
                 name = unquote(uri[5:].removeprefix("//"), errors="surrogateescape")
             elif ":" not in uri:
                 name = uri
+            elif is_remote(uri):
+                name = str(_REMOTE.place(uri))
             else:
                 name = str(resolve_uri(uri, self._data_root))
             # Once per sample and epoch: a Path takes longer to make than the call.

@@ -55,26 +55,27 @@ class RemoteImages:
     max_tries: int = 4
     backoff_seconds: float = 0.5
 
-    def read(self, url: str) -> bytes:
-        """Return the image, from the cache or, the first time, from its host.
+    def file(self, url: str) -> Path:
+        """Return the file with the image, fetched from its host the first time.
 
         Raises:
             PrivateAddressError: the host is not public.
             DataError: it cannot be fetched; the message says why, without user and query of the URL.
         """
-        name = hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
-        place = cache_home() / "images" / name[:2] / name
-        content = _cached(place)
-        if content is not None:
-            return content
-        lock = cache_home() / "images" / "locks" / f"{int(name[:8], 16) % _NUM_LOCKS:03x}.lock"
+        place = self.place(url)
+        if place.exists():
+            return place
+        lock = cache_home() / "images" / "locks" / f"{int(place.name[:8], 16) % _NUM_LOCKS:03x}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            content = _cached(place)
-            if content is None:
-                content = self._fetch(url)
-                write_bytes(place, content)
-        return content
+            if not place.exists():
+                write_bytes(place, self._fetch(url))
+        return place
+
+    def place(self, url: str) -> Path:
+        """Return where the image lies once it has been fetched."""
+        name = hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
+        return cache_home() / "images" / name[:2] / name
 
     def _fetch(self, url: str) -> bytes:
         problem: Exception | None = None
@@ -141,13 +142,6 @@ class _PublicConnection(http.client.HTTPSConnection):
         except BaseException:
             plain.close()
             raise
-
-
-def _cached(place: Path) -> bytes | None:
-    try:
-        return place.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _joined(url: str, location: str) -> str:

@@ -8,6 +8,7 @@ import pickle
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,13 @@ def test_an_image_is_fetched_once(host: Callable[..., Any], tmp_path: Path) -> N
     """K5: by threads at the same time, too, and by the next process."""
     server = host(pause_seconds=0.02)
     found: list[bytes] = []
-    threads = [threading.Thread(target=lambda: found.append(FAST.read(server.url))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(FAST.file(server.url).read_bytes())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [CONTENT] * 4
-    assert pickle.loads(pickle.dumps(FAST)).read(server.url) == CONTENT
+    assert pickle.loads(pickle.dumps(FAST)).file(server.url).read_bytes() == CONTENT
     assert len(server.paths) == 1
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert [path.read_bytes() for path in kept] == [CONTENT]
@@ -66,7 +67,7 @@ def test_an_image_is_fetched_once(host: Callable[..., Any], tmp_path: Path) -> N
 def test_failures_that_may_pass_are_tried_again(host: Callable[..., Any]) -> None:
     """K5: an overloaded server, a cut connection."""
     server = host(answers=[(503, b"", {}), (429, b"", {})], cuts=1, cut_after=1000)
-    assert FAST.read(server.url) == CONTENT
+    assert FAST.file(server.url).read_bytes() == CONTENT
     assert len(server.paths) == 4
 
 
@@ -76,16 +77,16 @@ def test_a_server_that_stays_down_is_named_without_a_secret(host: Callable[..., 
     with pytest.raises(
         DataError, match=r"https://images\.example:\d+/a\.png': not fetched in 4 tries: .*HTTP 503"
     ) as caught:
-        FAST.read(server.url)
+        FAST.file(server.url)
     assert "secret" not in str(caught.value)
-    assert FAST.read(server.url) == CONTENT
+    assert FAST.file(server.url).read_bytes() == CONTENT
 
 
 def test_a_refusal_is_final(host: Callable[..., Any]) -> None:
     """K5"""
     server = host(answers=[(404, b"", {})])
     with pytest.raises(DataError, match=r"the server refuses .HTTP 404"):
-        FAST.read(server.url)
+        FAST.file(server.url)
     assert len(server.paths) == 1
 
 
@@ -93,33 +94,33 @@ def test_an_image_over_the_limit_is_refused_before_it_is_there(host: Callable[..
     """K5"""
     server = host()
     with pytest.raises(DataError, match="larger than 1000 bytes"):
-        RemoteImages(max_bytes=1000).read(server.url)
-    assert RemoteImages(max_bytes=len(CONTENT)).read(server.url) == CONTENT
+        RemoteImages(max_bytes=1000).file(server.url)
+    assert RemoteImages(max_bytes=len(CONTENT)).file(server.url).read_bytes() == CONTENT
 
 
 def test_a_host_that_drips_is_given_up(host: Callable[..., Any]) -> None:
     """K5: though each wait is short."""
     server = host(pause_seconds=0.05)
     with pytest.raises(DataError, match=r"not all there after 0\.1 s"):
-        RemoteImages(total_seconds=0.1, max_tries=1).read(server.url)
+        RemoteImages(total_seconds=0.1, max_tries=1).file(server.url)
 
 
 def test_a_silent_host_is_given_up(host: Callable[..., Any]) -> None:
     """K5"""
     server = host(pause_seconds=1.0)
     with pytest.raises(DataError, match="not fetched in 2 tries: TimeoutError"):
-        RemoteImages(timeout_seconds=0.2, max_tries=2, backoff_seconds=0.0).read(server.url)
+        RemoteImages(timeout_seconds=0.2, max_tries=2, backoff_seconds=0.0).file(server.url)
 
 
 def test_redirects_to_public_https_are_followed(host: Callable[..., Any]) -> None:
     """K5"""
     server = host()
     server.answers = [(302, b"", {"Location": f"https://{HOST}:{server.port}/b.png"})]
-    assert FAST.read(server.url) == CONTENT
+    assert FAST.file(server.url).read_bytes() == CONTENT
     assert server.paths[-1] == "/b.png"
     server.answers = [(302, b"", {"Location": "/"})] * 10
     with pytest.raises(DataError, match="more than 5 redirects"):
-        FAST.read(server.url + "&other")
+        FAST.file(server.url + "&other")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_redirects_to_anything_else_are_refused(
     """K5: nothing is connected to there."""
     server = host(answers=[(302, b"", {"Location": location})])
     with pytest.raises(error, match=message) as caught:
-        FAST.read(server.url)
+        FAST.file(server.url)
     assert "secret" not in str(caught.value)
     assert len(server.paths) == 1
 
@@ -150,7 +151,7 @@ def test_a_certificate_of_another_name_is_refused_at_once(host: Callable[..., An
     """K5"""
     server = host()
     with pytest.raises(DataError, match="its certificate is not trusted"):
-        FAST.read(f"https://localhost:{server.port}/a.png")
+        FAST.file(f"https://localhost:{server.port}/a.png")
     assert server.paths == []
 
 
@@ -161,19 +162,19 @@ def test_this_machine_is_refused_unless_it_is_allowed(
     server = host()
     monkeypatch.delenv(ALLOWED_NETWORKS)
     with pytest.raises(PrivateAddressError, match=r"is 127\.0\.0\.1, which is no public address"):
-        FAST.read(server.url)
+        FAST.file(server.url)
     assert server.paths == []
 
 
 def test_names_beyond_ascii_are_encoded(host: Callable[..., Any]) -> None:
     """K5"""
     server = host()
-    FAST.read(f"https://{HOST}:{server.port}/bilder/ü b.png")
+    FAST.file(f"https://{HOST}:{server.port}/bilder/ü b.png")
     assert server.paths == ["/bilder/%C3%BC%20b.png"]
 
 
 def test_the_adapter_reads_remote_images(host: Callable[..., Any], tmp_path: Path) -> None:
-    """K5: and names sample and line where one is none."""
+    """K5, X9: keeps them decoded, and names sample and line where one is none."""
     picture = io.BytesIO()
     Image.new("RGB", (4, 4), (255, 0, 0)).save(picture, "PNG")
     server = host(picture.getvalue())
@@ -183,6 +184,9 @@ def test_the_adapter_reads_remote_images(host: Callable[..., Any], tmp_path: Pat
         tmp_path, manifest_file="manifest.ndjson", env={"img_size": 2, "num_classes": 1}
     )
     assert dataset[0][0][0].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    time.sleep(0.05)  # a file is trusted once the clock has ticked
+    assert dataset[0][0][0].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert dataset.is_warm()
     (tmp_path / "cache" / "images").rename(tmp_path / "old")
     server.content = b"no image"
     with pytest.raises(DataError, match=r"manifest\.ndjson:1: sample 'a'.*not an image") as caught:
