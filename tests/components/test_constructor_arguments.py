@@ -13,7 +13,6 @@ from nvflare.job_config.api import FedJob
 from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.executor import PayloadExecutor
-from rt_flare.components.pace import RoundPace
 from rt_flare.components.persistor import CustomPersistor
 from rt_flare.components.shard_urls import ShardUrlService
 from rt_flare.components.stats import StatsPublisher
@@ -73,7 +72,6 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
     MetricsWriter: {},
     RoundSummaryWriter: {},
     StatsPublisher: {},
-    RoundPace: {"period_seconds": 0.1},
     ShardUrlService: {"shards_url": "s3://b/x", "site_shards": {"site-1": 1}, "expires_seconds": 60},
 }
 

@@ -37,7 +37,6 @@ def test_nothing_is_collected_meanwhile_and_the_collector_goes_on_without_it() -
 @pytest.mark.parametrize(
     "module",
     [
-        "components/controller.py",
         "components/executor.py",
         "components/gated_aggregator.py",
         "components/persistor.py",
