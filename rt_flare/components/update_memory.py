@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.fuel.utils import fobs
@@ -30,7 +31,7 @@ class UpdateMemory(Widget):
 
     Raises:
         ConfigError: the number is negative or no int.
-        TensorExchangeError: a component before this one registered NVFlare's own exchange of tensors, which has no limit.
+        TensorExchangeError: NVFlare's own exchange of tensors, which knows no limit, was registered before.
     """
 
     def __init__(self, max_in_memory: int = 2) -> None:
