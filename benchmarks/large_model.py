@@ -33,7 +33,9 @@ from rt_flare.jobs.render import render_job
 
 HERE = Path(__file__).parent / "large"
 MODEL_DEF, CLIENT_SCRIPT = HERE / "model_def.py", HERE / "client.py"
-TASK_REQUEST_INTERVAL = 0.15
+TEMPLATE = "rt_large_model"
+TASK_REQUEST_INTERVAL = 0.25
+"""Seconds; the template's own second is for many sites."""
 FULL, BFLOAT16 = "rt_flare", "rt_flare, bfloat16"
 TARGETS = {FULL: 0.65, BFLOAT16: 0.4}
 MAX_GROWTH = 1.3
@@ -54,6 +56,7 @@ def write_own_job(out: Path, *, num_rounds: int, num_sites: int, wire_dtype: str
         sites=[f"site-{number + 1}" for number in range(num_sites)],
         data_root=HERE,
         client_variables={"WIRE_DTYPE": wire_dtype},
+        template=TEMPLATE,
     )
 
 

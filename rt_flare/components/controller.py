@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
+
+# isort: split
 import copy
 from collections.abc import Callable
 from typing import Any
 
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import from_shareable
-from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.aggregator import Aggregator
@@ -25,9 +27,9 @@ from rt_flare.components.site import code_dir
 from rt_flare.components.wire import (
     NUM_SAMPLES,
     TRAIN_DEADLINE_SECONDS,
-    UncopiedWeights,
     read_report,
     register_tensors,
+    spare_copy,
 )
 from rt_flare.core.best_model import BestModel
 from rt_flare.core.failures import describe_exception
@@ -201,7 +203,7 @@ class RtFedAvg(ModelController):
             site, reply, client_task.result = client_task.client.name, client_task.result, None
             window.take(lambda builder: take(builder, site, reply, fl_ctx))
 
-        data = self._build_shareable(self._uncopied(model))
+        data = self._build_shareable(spare_copy(model, self.fl_ctx))
         data.set_header(TRAIN_DEADLINE_SECONDS, self._train_deadline_seconds())
         task = Task(
             name=task_name,
@@ -215,15 +217,6 @@ class RtFedAvg(ModelController):
         if task.completion_status is None:
             self.cancel_task(task)
         return builder
-
-    def _uncopied(self, model: FLModel) -> FLModel:
-        """``model``, spared NVFlare's deep copy of what is sent, unless a filter might change it in place."""
-        runner: Any = self.fl_ctx.get_prop(FLContextKey.RUNNER)
-        if runner.config.task_data_filters:
-            return model
-        sent = copy.copy(model)
-        sent.params = UncopiedWeights(model.params)
-        return sent
 
     def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
         report = read_report(reply, site)

@@ -31,7 +31,7 @@ _ITEM_BYTES = 10 << 20
 warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
 
-class TensorExchange(TensorDecomposer):  # type: ignore[misc]
+class TensorExchange(TensorDecomposer):
     """NVFlare's `TensorDecomposer` with the same bytes on the wire: the other end may be NVFlare's own.
 
     Receivers that pull the same tensors at the same time share one serialized form of them, and a received tensor is
@@ -102,7 +102,7 @@ class _Place:
             self._left()
 
 
-class _ViewConsumer(TensorConsumer):  # type: ignore[misc]
+class _ViewConsumer(TensorConsumer):
     """Takes received tensors as views of the received bytes."""
 
     def __init__(self, place: _Place) -> None:
@@ -122,7 +122,7 @@ class _ViewConsumer(TensorConsumer):  # type: ignore[misc]
         return result
 
 
-class _SharedDownloadable(TensorDownloadable):  # type: ignore[misc]
+class _SharedDownloadable(TensorDownloadable):
     """Serves tensors in items of several MB, which it shares with others that serve the same ones."""
 
     def __init__(self, tensors: StateDict, max_chunk_size: int) -> None:

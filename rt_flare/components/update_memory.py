@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
@@ -13,7 +12,7 @@ from nvflare.widgets.widget import Widget
 
 from rt_flare.components.site import run_dir
 from rt_flare.components.tensor_exchange import TensorExchange
-from rt_flare.components.wire import register_tensors
+from rt_flare.components.wire import TensorExchangeError, register_tensors
 from rt_flare.errors import ConfigError
 
 __all__ = ["UpdateMemory"]
@@ -32,6 +31,7 @@ class UpdateMemory(Widget):
 
     Raises:
         ConfigError: the number is negative or no int.
+        TensorExchangeError: NVFlare's own exchange of tensors, which knows no limit, was registered before.
     """
 
     def __init__(self, max_in_memory: int = 2) -> None:
@@ -40,6 +40,13 @@ class UpdateMemory(Widget):
         if type(max_in_memory) is not int or max_in_memory < 0:
             raise ConfigError(f"UpdateMemory: max_in_memory must be an int of at least 0, found {max_in_memory!r}")
         register_tensors()
+        exchange = fobs.get_dot_handler(TENSOR_DOWNLOAD)
+        if not isinstance(exchange, TensorExchange):
+            raise TensorExchangeError(
+                f"UpdateMemory: found {type(exchange).__name__} as this process's exchange of tensors; create "
+                "rt_flare's components before NVFlare's PyTorch ones, or leave UpdateMemory out of the job"
+            )
+        self._exchange = exchange
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Set the limit at the job's start, and remove what is left on disk at its end."""
@@ -48,13 +55,8 @@ class UpdateMemory(Widget):
         folder = run_dir(fl_ctx) / _SPILL_FOLDER
         if event_type == EventType.START_RUN:
             folder.mkdir(parents=True, exist_ok=True)
-            self._exchange(fl_ctx).limit_memory(self.max_in_memory, folder)
+            self._exchange.limit_memory(self.max_in_memory, folder)
         else:
-            self._exchange(fl_ctx).limit_memory(0, None)
+            self._exchange.limit_memory(0, None)
             # Late answers may still be written or removed there.
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _exchange(self, fl_ctx: FLContext) -> TensorExchange:
-        exchange: Any = fobs.get_dot_handler(TENSOR_DOWNLOAD)
-        assert isinstance(exchange, TensorExchange), "register_tensors() comes first"
-        return exchange

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.config_service import ConfigService
@@ -32,6 +35,7 @@ __all__ = [
     "read_report",
     "register_tensors",
     "result_reply",
+    "spare_copy",
 ]
 
 NUM_SAMPLES = "rt_num_samples"
@@ -58,6 +62,16 @@ class UncopiedWeights(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         return dict(self)
+
+
+def spare_copy(model: FLModel, fl_ctx: FLContext) -> FLModel:
+    """Return ``model`` without the deep copy that NVFlare makes of what is sent, unless a filter might change it."""
+    runner: Any = fl_ctx.get_prop(FLContextKey.RUNNER)
+    if runner.config.task_data_filters:
+        return model
+    sent = copy.copy(model)
+    sent.params = UncopiedWeights(model.params)
+    return sent
 
 
 def register_tensors() -> None:

@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
+from rt_flare.core.direct_file import DirectWriter
 from rt_flare.core.durable_io import flush_folder, read_json, write_atomic, write_json
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, fit_names, to_plain
@@ -179,12 +180,14 @@ def _save(path: Path, weights: StateDict) -> str:
     digest = hashlib.sha256()
 
     def write(file: BinaryIO) -> None:
-        hashing = _HashingFile(file, digest)
+        direct = DirectWriter(file)
+        hashing = _HashingFile(direct, digest)
         try:
             torch.save(weights, cast("IO[bytes]", hashing))
         except RuntimeError as error:
             # torch hides why the file could not be written behind an assertion of its own.
             raise hashing.error or error from error
+        direct.finish()
 
     write_atomic(path, write)
     return digest.hexdigest()
@@ -193,7 +196,7 @@ def _save(path: Path, weights: StateDict) -> str:
 class _HashingFile:
     """Passes bytes on and hashes them: torch writes its archives front to back."""
 
-    def __init__(self, file: BinaryIO, digest: Any) -> None:
+    def __init__(self, file: DirectWriter, digest: Any) -> None:
         self._file = file
         self._digest = digest
         self.error: OSError | None = None
@@ -207,7 +210,7 @@ class _HashingFile:
             raise
 
     def flush(self) -> None:
-        self._file.flush()
+        """Nothing: the file is flushed when it is whole."""
 
 
 def _link(source: Path, target: Path) -> None:

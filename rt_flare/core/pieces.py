@@ -15,4 +15,4 @@ longer than one alone, and memory, not arithmetic, is what limits all that is do
 
 def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """Go through contiguous tensors of one shape together: flat views of at most 32,768 values."""
-    return zip(*(tensor.reshape(-1).split(_PIECE) for tensor in tensors), strict=True)
+    return zip(*(torch.split(tensor.reshape(-1), _PIECE) for tensor in tensors), strict=True)

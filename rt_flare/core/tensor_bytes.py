@@ -47,7 +47,7 @@ def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
         begin, end = end, end + tensor.nbytes
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         if tensor.numel():
-            parts.append(memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy()))
+            parts.append(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
     text = orjson.dumps(header)
     text += b" " * (-len(text) % _LENGTH_BYTES)
     return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts))

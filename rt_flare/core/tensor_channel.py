@@ -51,6 +51,7 @@ class TensorChannel:
     def __init__(self, sock: socket.socket, *, may_fork: bool = False) -> None:
         self._socket = sock
         self._may_fork = may_fork
+        self._pid = os.getpid()
         self._send_lock = threading.Lock()
         self._files: dict[int, MemoryFile] = {}
         self._numbers = itertools.count()
@@ -127,8 +128,8 @@ class TensorChannel:
             # Of files that are too small, none will ever fit again while the model stays the same.
             self._drop_free_files()
             file = MemoryFile(next(self._numbers), size)
+            self._files[file.number] = file
         file.fill(tensors, table)
-        self._files[file.number] = file
         return file
 
     def _drop_free_files(self) -> None:
@@ -149,7 +150,8 @@ class TensorChannel:
 
     def _released(self) -> list[int]:
         released: list[int] = []
-        if self._received and self._may_fork and _has_children():
+        # A child that logs through this channel has let go of its own view only.
+        if os.getpid() != self._pid or (self._received and self._may_fork and _has_children()):
             return released
         for number, memory in list(self._received.items()):
             try:

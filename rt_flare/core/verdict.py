@@ -13,7 +13,6 @@ from rt_flare.core.round_record import Contribution, ContributionStatus, Verdict
 __all__ = ["judge", "weight_change"]
 
 
-
 def judge(contributions: Sequence[Contribution], min_clients: int) -> tuple[Verdict, list[str]]:
     """Judge a round by who was expected and who was accepted.
 

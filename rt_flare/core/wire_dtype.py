@@ -73,7 +73,7 @@ def from_difference(difference: Mapping[str, torch.Tensor], base: Mapping[str, t
             continue
         if sent.dtype != torch.bfloat16:
             raise StateDictError(f"{name}: a difference in {sent.dtype}, expected torch.bfloat16")
-        state[name] = after = torch.empty_like(before)
+        state[name] = after = torch.empty(before.shape, dtype=before.dtype)
         for out, start, change in pieces(after, before, sent):
             torch.add(start, change.to(start.dtype), out=out)
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -99,6 +100,10 @@ def _parse(text: str, where: str) -> dict[str, Any]:
 
 
 def _stands_alone(written: str, value: Any) -> bool:
+    """Whether the text on the line is all of the value."""
+    # Most values are JSON, which is read in no time; HOCON is not.
+    with contextlib.suppress(ValueError):
+        return bool(json.loads(written) == value)
     try:
         return bool(ConfigFactory.parse_string(f"value = {written}").as_plain_ordered_dict()["value"] == value)
     except (AttributeError, KeyError, ConfigException, ParseBaseException):

@@ -107,7 +107,7 @@ def run(tmp_path: Path) -> Run:
     """Writes a job by hand and runs it with three sites."""
 
     def run(workflow: dict[str, Any], functions: str = PAYLOAD_CONTRACT, **extra: Any) -> RunOutcome:
-        persistor = extra.pop("persistor", {})
+        persistor, more_arguments = extra.pop("persistor", {}), extra.pop("executor", {})
         job, data = tmp_path / "job", tmp_path / "data"
         (job / "app/config").mkdir(parents=True)
         (job / "app/custom").mkdir()
@@ -127,7 +127,7 @@ def run(tmp_path: Path) -> Run:
         (job / "app/config/config_fed_server.json").write_text(
             json.dumps({**server, "workflows": [{"id": "workflow", **workflow}]})
         )
-        arguments = {"data_root": str(data), "extra": extra, "seed": 1, "num_threads": 1}
+        arguments = {"data_root": str(data), "extra": extra, "seed": 1, "num_threads": 1, **more_arguments}
         executor = {"path": f"{C}.executor.PayloadExecutor", "args": arguments}
         client = {"format_version": 2, "executors": [{"tasks": ["train", "validate"], "executor": executor}]}
         (job / "app/config/config_fed_client.json").write_text(json.dumps({**client, "components": []}))
@@ -207,3 +207,20 @@ def test_the_published_sdks_newer_signature_runs_unchanged_and_may_make_the_firs
     assert "contract fl_train(model, env, out_dir, logger)" in log
     assert "2 32 0.001 blue" in log
     assert set(torch.load(outcome.server_dir / "model_out/global_model.pt", weights_only=True)) >= {"layer.weight"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workflow", [RT, SAG], ids=["ours", "scatter_and_gather"])
+def test_updates_travel_as_bfloat16_differences_and_the_record_says_how_far_off(
+    run: Run, workflow: dict[str, Any]
+) -> None:
+    """T2, M9: the gate still checks them, and the global model stays float32."""
+    outcome = run(workflow, executor={"wire_dtype": "bfloat16"}, faults={"site-3/1": "nan"})
+    assert outcome.state is JobState.FINISHED
+    assert _statuses(outcome)[1] == ["accepted", "accepted", "failed"]
+    for record in outcome.rounds:
+        accepted = [c.wire_error for c in record.contributions if c.status is ContributionStatus.ACCEPTED]
+        assert all(error is not None and 0 < error < 2**-8 for error in accepted)
+        assert record.wire_error == max(error or 0.0 for error in accepted)
+    saved = torch.load(outcome.server_dir / "model_out/global_model.pt", weights_only=True)
+    assert saved["layer.weight"].dtype is torch.float32

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from nvflare.apis.event_type import EventType
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.app_opt.pt.tensor_downloader import TensorConsumer, TensorDownloadable
 from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.utils import fobs
@@ -21,7 +22,7 @@ from nvflare.fuel.utils.fobs.dots import TENSOR_DOWNLOAD
 import rt_flare.components.update_memory as update_memory_module
 from rt_flare.components.tensor_exchange import TensorExchange, _SharedDownloadable
 from rt_flare.components.update_memory import UpdateMemory
-from rt_flare.components.wire import register_tensors
+from rt_flare.components.wire import TensorExchangeError, register_tensors
 from rt_flare.errors import ConfigError
 
 State = dict[str, torch.Tensor]
@@ -174,6 +175,13 @@ def test_the_limit_lasts_for_the_job(exchange: TensorExchange, tmp_path: Path, m
     widget.handle_event(EventType.END_RUN, context)
     assert exchange._max_in_memory == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_that_would_have_no_effect_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T2: NVFlare's own exchange was registered first, and stays."""
+    monkeypatch.setattr(update_memory_module.fobs, "get_dot_handler", lambda dot: TensorDecomposer())
+    with pytest.raises(TensorExchangeError, match="found TensorDecomposer as this process's exchange"):
+        UpdateMemory()
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.0, True, "2", None])

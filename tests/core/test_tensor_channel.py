@@ -257,6 +257,21 @@ def test_what_a_child_process_may_still_see_is_not_used_again() -> None:
     receiver.close()
 
 
+def test_a_child_process_that_logs_lets_go_of_nothing_but_its_own(pair: Pair) -> None:
+    """M2: it forgets its view of the weights; the parent still has its own."""
+    pair[0].send({}, {"w": torch.ones(5000)})
+    received = pair[1].receive()[1]
+    child = os.fork()
+    if child == 0:
+        received.clear()
+        pair[1].send({"op": "log"})
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert pair[0].receive()[0] == {"op": "log"}
+    assert not pair[0]._files[0].is_free
+    assert received["w"].eq(1).all()
+
+
 def test_tensors_that_are_let_go_leave_the_memory_that_they_came_in(pair: Pair) -> None:
     """T2: a result that lies in the received model's memory does not keep it."""
     pair[0].send({}, {"w": torch.ones(5000)})

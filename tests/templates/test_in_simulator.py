@@ -93,6 +93,7 @@ def test_adapters_alone_make_the_global_model_of_an_empty_server(tmp_path: Path)
     assert sidecar["model_path"] == "base_model_that.the_server_lacks"
 
 
+@pytest.mark.slow
 def test_a_module_that_is_installed_at_the_sites_trains_without_code_in_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
