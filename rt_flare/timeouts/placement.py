@@ -231,5 +231,5 @@ def _place(key: ConfigKey, setting: Setting, deployment: Deployment) -> PlacedSe
     if problem := key.problem(value):
         raise ConfigError(f"{key.id}: the rule {setting.rule!r} gives {value!r}, {problem}")
     used = ", ".join(deployment.describe(name) for name in RULE_NAMES if name in names)
-    note = f"{setting.rule} = {value:g} for {used}."
+    note = f"{setting.rule} = {value} for {used}."
     return PlacedSetting(key, value, setting, f"{setting.why} {note}".strip())
