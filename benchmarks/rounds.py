@@ -20,8 +20,11 @@ from statistics import median
 from benchmarks.job_times import JobTimes, run_in_deployment, run_in_simulator
 from benchmarks.peer_jobs import PUBLISHED, write_published_job, write_recipe_job
 from rt_flare.configs import FederationConfig, TrainingConfig
+from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.jobs.poc import PocDeployment
 from rt_flare.jobs.render import render_job
+from rt_flare.timeouts.job_placement import JobConfigs, place_in_job
+from rt_flare.timeouts.placement import apply_preset
 
 SITES = ("site-1", "site-2")
 NOOP = Path(__file__).parent / "noop"
@@ -40,13 +43,7 @@ def write_jobs(folder: Path, num_rounds: int) -> dict[str, Path]:
     sizes = {"num_rounds": num_rounds, "num_sites": len(SITES)}
     model_def, data = NOOP / "model_def.py", folder / "data"
     data.mkdir()
-    federation = FederationConfig(
-        num_rounds=num_rounds,
-        min_clients=len(SITES),
-        job_name="ours",
-        timeouts="low_latency",
-        task_request_interval=max(0.05, len(SITES) / 100),
-    )
+    federation = FederationConfig(num_rounds=num_rounds, min_clients=len(SITES), job_name="ours")
     ours = render_job(
         out=folder / "ours",
         model_def=model_def,
@@ -55,9 +52,19 @@ def write_jobs(folder: Path, num_rounds: int) -> dict[str, Path]:
         sites=SITES,
         data_root=data,
     )
+    use_preset(ours, "low_latency")
     recipe = write_recipe_job(folder / "recipe", model_def=model_def, train_script=NOOP / "client.py", **sizes)
     published = write_published_job(folder / "published", model_def=model_def, data_root=data, **sizes)
     return {RECIPE: recipe, PUBLISHED: published, OURS: ours}
+
+
+def use_preset(job: Path, preset: str) -> None:
+    """Put a timeout preset's values into a job folder."""
+    paths = [job / "app" / "config" / f"config_fed_{side}.json" for side in ("server", "client")]
+    paths.append(job / "meta.json")
+    configs = place_in_job(JobConfigs(*map(read_json, paths)), apply_preset(preset, num_sites=len(SITES)))
+    for path, config in zip(paths, (configs.server, configs.client, configs.meta), strict=True):
+        write_json(path, config)
 
 
 def spread(values: Iterable[float]) -> str:

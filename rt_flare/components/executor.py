@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
+
+# isort: split
 from typing import Any
 
 from nvflare.apis.dxo import from_shareable

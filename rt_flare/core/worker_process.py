@@ -5,6 +5,9 @@ Started by `training_worker.TrainingWorker`. It ends when its socket closes, so 
 
 from __future__ import annotations
 
+import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
+
+# isort: split
 import faulthandler
 import os
 import queue

@@ -20,6 +20,7 @@ from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+from nvflare.job_config.api import FedJob
 
 from rt_flare.components.controller import RtFedAvg
 from rt_flare.components.pace import RoundPace
@@ -71,6 +72,22 @@ def test_a_patch_release_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """T12"""
     monkeypatch.setattr(nvflare, "__version__", "2.9.3")
     assert RoundPace(0.1).period_seconds == 0.1
+
+
+def test_an_exported_job_carries_the_period(tmp_path: Path) -> None:
+    """M12: NVFlare's own FedJob reads it back from the attribute of the same name."""
+    job = FedJob(name="exported")
+    job.set_app_packages(["rt_flare"])
+    job.to_server(RtFedAvg())
+    job.to_server(RoundPace(0.1), id="round_pace")
+    job.export_job(str(tmp_path))
+    server = json.loads(next(tmp_path.rglob("config_fed_server.json")).read_text())
+    [component] = [c for c in server["components"] if c["id"] == "round_pace"]
+    assert component == {
+        "id": "round_pace",
+        "path": "rt_flare.components.pace.RoundPace",
+        "args": {"period_seconds": 0.1},
+    }
 
 
 def test_it_reaches_the_communicator_of_every_workflow_before_it_starts() -> None:
