@@ -5,7 +5,6 @@ from __future__ import annotations
 import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
 
 # isort: split
-import copy
 from collections.abc import Callable
 from typing import Any
 
