@@ -16,6 +16,7 @@ __all__ = ["App", "Component", "ConfigFile", "JobFiles", "Kind", "is_job", "read
 Kind = Literal["workflow", "executor", "component"]
 
 _REFERENCE = re.compile(r"\{@?(\w+)")
+_HOCON_REFERENCE = re.compile(r"\$\{\??(\w+)")
 _LISTS: tuple[tuple[str, Kind], ...] = (
     ("workflows", "workflow"),
     ("executors", "executor"),
@@ -54,7 +55,7 @@ class ConfigFile:
     Attributes:
         file: the file.
         values: its content, variables filled in.
-        variables: top-level keys that the file refers to as ``{NAME}``.
+        variables: top-level keys that the file refers to as ``{NAME}``, or ``${NAME}`` in HOCON.
     """
 
     file: Path
@@ -169,7 +170,9 @@ def _read_app_config(folder: Path, name: str) -> ConfigFile | None:
         resolve_var_refs(JsonScanner(values), dict(values))
     except Exception as error:  # NVFlare's own ConfigError, and what its scanner raises
         raise ConfigError(f"{file}: NVFlare cannot fill in its variables: {error}") from error
-    return ConfigFile(file, values, frozenset(_references(raw)))
+    # HOCON's own references are gone once the file is parsed.
+    hocon = _HOCON_REFERENCE.findall(file.read_text(encoding="utf-8")) if file.suffix == ".conf" else []
+    return ConfigFile(file, values, frozenset([*_references(raw), *hocon]))
 
 
 def _references(value: Any) -> Iterator[str]:

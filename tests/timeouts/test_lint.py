@@ -423,6 +423,19 @@ def test_variables_are_filled_in_as_nvflare_does(tmp_path: Path) -> None:
     assert (finding.rule, finding.found) == ("B17", 0)
 
 
+def test_variables_of_hocon_are_no_unknown_keys(tmp_path: Path) -> None:
+    """N1: NVFlare reads .conf where there is no .json."""
+    files = Files()
+    files.server |= {"pace": 0.5, "unused": 1}
+    job, *_ = files.write(tmp_path)
+    config = job / "app" / "config" / "config_fed_server.json"
+    text = config.read_text().replace('"task_request_interval": 0.5', '"task_request_interval": ${pace}')
+    config.with_suffix(".conf").write_text(text)
+    config.unlink()
+    (finding,) = lint([job]).findings
+    assert (finding.rule, finding.key, finding.file.name) == ("B39", "unused", "config_fed_server.conf")
+
+
 def test_the_jobs_own_classes_are_read_and_not_imported(tmp_path: Path) -> None:
     """T12: arguments of custom code are checked without running it."""
     files = Files()
