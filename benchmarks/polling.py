@@ -25,6 +25,7 @@ from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.jobs.poc import PocDeployment
 from rt_flare.jobs.render import render_job
+from rt_flare.timeouts.placement import apply_preset
 
 SITES = ("site-1", "site-2")
 JOB = Path(__file__).parent / "polling_job"
@@ -36,15 +37,13 @@ Sample = tuple[float, float, float]
 
 
 def phases(seconds: float) -> list[tuple[int, float, float]]:
-    """Pollers, seconds between two questions of one, and duration: none; by the rule; and far beyond it."""
-    return [
-        (0, 1.0, seconds),
-        (2, max(0.05, 2 / 100), seconds),
-        (10, 10 / 100, seconds),
-        (50, 50 / 100, seconds),
-        (100, 100 / 100, seconds),
-        (100, 0.05, seconds),
-    ]
+    """Pollers, seconds between two questions of one, and duration: none; by the preset; and far beyond its rule."""
+    by_preset = [(count, _preset_interval(count), seconds) for count in (2, 10, 50, 100)]
+    return [(0, 1.0, seconds), *by_preset, (100, 0.05, seconds)]
+
+
+def _preset_interval(num_sites: int) -> float:
+    return float(apply_preset("low_latency", num_sites=num_sites).get("server.task_request_interval"))
 
 
 def write_job(folder: Path, plan: list[tuple[int, float, float]], report: Path) -> Path:
