@@ -47,6 +47,7 @@ def read_settings(text: str, where: str) -> list[Setting]:
         ConfigError: the text cannot be parsed; ``where`` names it in the message.
     """
     values = _parse(text, where)
+    indent = _indent(text)
     found: list[Setting] = []
     comment: list[str] = []
     section, in_comment = "", False
@@ -56,7 +57,7 @@ def read_settings(text: str, where: str) -> list[Setting]:
         elif line.startswith("#"):
             comment = [*(comment if in_comment else []), line.removeprefix("#").strip()]
             in_comment = True
-        elif match := _LINE.fullmatch(line):
+        elif line.startswith(indent) and (match := _LINE.fullmatch(line.removeprefix(indent))):
             in_comment = False
             name = match["name"]
             if name in values and _stands_alone(match["value"], values[name]):
@@ -78,17 +79,25 @@ def replace_values(text: str, values: Mapping[str, Any], where: str) -> str:
         ConfigError: the text cannot be parsed, or a value in it spans several lines.
     """
     before = _parse(text, where)
-    lines = text.splitlines(keepends=True)
+    lines, indent = text.splitlines(keepends=True), _indent(text)
     at = {setting.name: setting.line for setting in read_settings(text, where)}
     for name, value in values.items():
         if name not in at:
             raise ConfigError(f"{where}: {name} does not stand on a line of its own; change it in an editor")
-        lines[at[name] - 1] = f"{name} = {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n"
+        lines[at[name] - 1] = f"{indent}{name} = {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n"
     changed = "".join(lines)
     # HOCON has rules of its own for what is in a value: whatever it is, what comes out is what was asked for.
     if _parse(changed, where) != before | dict(values):
         raise ConfigError(f"{where}: {', '.join(values)}: HOCON would read other values than {dict(values)!r}")
     return changed
+
+
+def _indent(text: str) -> str:
+    """What stands before the settings: NVFlare writes a configuration with braces around it, and moves all in."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if len(lines) < 2 or lines[0].strip() != "{":
+        return ""
+    return lines[1][: len(lines[1]) - len(lines[1].lstrip())]
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

@@ -91,3 +91,11 @@ def test_a_text_that_is_no_configuration_is_an_error_that_names_it() -> None:
     """N1."""
     with pytest.raises(ConfigError, match=r"x\.conf: expected an object"):
         read_settings("a = [1, 2", "x.conf")
+
+
+def test_what_nvflare_has_written_can_be_changed_too() -> None:
+    """N1: `nvflare job create` puts braces around a configuration, and drops the comments."""
+    text = "{\n  ROUNDS = 5\n  parts = [\n    {\n      ROUNDS = 5\n      inner = 3\n    }\n  ]\n  ARGS = null\n}"
+    assert [(setting.name, setting.value) for setting in read_settings(text, "x")] == [("ROUNDS", 5), ("ARGS", None)]
+    changed = replace_values(text, {"ROUNDS": 0, "ARGS": {"a": 1}}, "x")
+    assert changed == text.replace("ROUNDS = 5", "ROUNDS = 0", 1).replace("null", '{"a": 1}')
