@@ -62,7 +62,7 @@ else:
     env = SimEnv(num_clients=2, workspace_root=str(folder / "simulation"))
 run = recipe.run(env)
 try:
-    print("RESULT", run.get_result(timeout=180))
+    print("RESULT", run.get_result(timeout=180, clean_up=False))
 finally:
     env.stop(clean_up=False)
 """
