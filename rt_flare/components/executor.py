@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
+from rt_flare.components.waiting_task import wait_for_task
 from rt_flare.components.wire import TRAIN_DEADLINE_SECONDS, error_reply, register_tensors, result_reply
 from rt_flare.configs import TrainingConfig
 from rt_flare.core.failures import describe_exception
@@ -128,6 +129,7 @@ class PayloadExecutor(Executor):
         register_tensors()
         self._worker: Worker | None = None
         self._last_round = 0
+        self._asks_first = False
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Start the worker early, so that it imports user code while the server prepares; end it with the job."""
@@ -135,6 +137,10 @@ class PayloadExecutor(Executor):
             worker = self._started_worker(fl_ctx)
             if isinstance(worker, TrainingWorker):
                 worker.start()
+        elif event_type == EventType.AFTER_SEND_TASK_RESULT:
+            self._asks_first = True
+        elif event_type == EventType.BEFORE_PULL_TASK and self._asks_first:
+            self._asks_first = wait_for_task(fl_ctx)
         elif event_type in (EventType.END_RUN, EventType.SWAP_OUT):
             if self._worker is not None:
                 self._worker.close()
