@@ -155,6 +155,8 @@ def _print_settings(placed: PlacedSettings, above: Sequence[str], below: Sequenc
     if placed.close_window is not None:
         closes = placed.get("comm.sfm_close_stalled_connection")
         verb = "is closed" if closes else "would be closed (the guard only warns)"
-        console.print(Text(f"Stall guard: a stalled tcp connection {verb} after {placed.close_window}."), soft_wrap=True)
+        console.print(
+            Text(f"Stall guard: a stalled tcp connection {verb} after {placed.close_window}."), soft_wrap=True
+        )
     for line in below:
         console.print(Text(line), soft_wrap=True)
