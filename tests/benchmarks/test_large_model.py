@@ -40,7 +40,7 @@ def test_our_job_is_the_large_models_template(tmp_path: Path, wire_dtype: str) -
     client = json.loads((job / "app/config/config_fed_client.json").read_text())
     server = json.loads((job / "app/config/config_fed_server.json").read_text())
     assert client["WIRE_DTYPE"] == wire_dtype
-    assert client["tensor_download_chunk_size"] == server["tensor_download_chunk_size"] == 64 << 20
+    assert client["tensor_download_chunk_size"] == server["tensor_download_chunk_size"] == 16 << 20
     assert server["MAX_UPDATES_IN_MEMORY"] > 0
 
 

@@ -99,7 +99,7 @@ def test_what_is_given_goes_before_the_preset(tmp_path: Path) -> None:
     server = server_of(job)
     assert (server["TASK_REQUEST_INTERVAL"], server["ROUND_TIMEOUT_SECONDS"]) == (0.25, 77)
     assert server["WAIT_TIME_AFTER_MIN_RECEIVED"] == 60
-    assert server["tensor_download_chunk_size"] == 67108864
+    assert server["tensor_download_chunk_size"] == 16777216
 
 
 def test_a_preset_of_ones_own_file_is_rendered(tmp_path: Path) -> None:
