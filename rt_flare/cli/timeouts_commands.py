@@ -141,7 +141,7 @@ def _own_preset(placed: PlacedSettings) -> dict[str, Any]:
 def _print_settings(placed: PlacedSettings, above: Sequence[str], below: Sequence[str] = ()) -> None:
     console = make_console()
     for line in above:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
     table = Table("key", "value", "where it stands, who reads it, why", show_lines=True, pad_edge=False)
     table.columns[0].overflow = "fold"
     for setting in placed.settings:
@@ -155,6 +155,8 @@ def _print_settings(placed: PlacedSettings, above: Sequence[str], below: Sequenc
     if placed.close_window is not None:
         closes = placed.get("comm.sfm_close_stalled_connection")
         verb = "is closed" if closes else "would be closed (the guard only warns)"
-        console.print(Text(f"Stall guard: a stalled tcp connection {verb} after {placed.close_window}."))
+        console.print(
+            Text(f"Stall guard: a stalled tcp connection {verb} after {placed.close_window}."), soft_wrap=True
+        )
     for line in below:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)

@@ -70,12 +70,12 @@ def apply_command(*, kits: Sequence[Path], preset: str, num_sites: int, dry_run:
         return ExitCode.OK
     console = make_console()
     for plan in plans:
-        console.print(Text(_outcome(plan, dry_run)))
+        console.print(Text(_outcome(plan, dry_run)), soft_wrap=True)
         for change in plan.changes:
             before = "" if change.before is None else f"  - {change.key}: {change.before}\n"
-            console.print(Text(f"{before}  + {change.key}: {change.after}"))
+            console.print(Text(f"{before}  + {change.key}: {change.after}"), soft_wrap=True)
         for line in (*plan.skipped, *plan.by_hand):
-            console.print(Text(f"  {line}"))
+            console.print(Text(f"  {line}"), soft_wrap=True)
     return ExitCode.OK
 
 
@@ -119,4 +119,4 @@ def _print(report: LintReport) -> None:
     else:
         console.print("No mistake found.")
     for line in report.unchecked:
-        console.print(Text(f"not checked: {line}"))
+        console.print(Text(f"not checked: {line}"), soft_wrap=True)
