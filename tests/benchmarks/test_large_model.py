@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,8 +48,11 @@ def test_our_job_is_the_large_models_template(tmp_path: Path, wire_dtype: str) -
 def test_the_servers_peak_is_that_of_its_process() -> None:
     """T2: in bytes; sites and training workers do not count, nor does a process that has ended."""
     assert _peak_if_server(psutil.Process()) >= psutil.Process().memory_info().rss * 0.9
-    child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)", "simulator_worker"])
+    code = "import time; print(flush=True); time.sleep(60)"
+    child = psutil.Popen([sys.executable, "-c", code, "simulator_worker"], stdout=subprocess.PIPE)
+    assert child.stdout.readline()  # its command line is there
     assert _peak_if_server(child) == 0.0
     child.kill()
     child.wait()
+    child.stdout.close()
     assert _peak_if_server(child) == 0.0
