@@ -57,9 +57,13 @@ class DownloadReader(PositionedFile):
         self._download.wait(needed, urgent=True)
         return b"".join(self._view(number, position, size) for number in needed)
 
-    def close(self) -> None:
+    def skip_to_end(self) -> None:
         """Need nothing any more."""
         self._pass(self.size)
+
+    def close(self) -> None:
+        """Need nothing any more."""
+        self.skip_to_end()
         super().close()
 
     def _needed(self, position: int, size: int) -> range:

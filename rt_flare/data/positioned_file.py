@@ -33,6 +33,9 @@ class PositionedFile(io.RawIOBase):
     def peek_at(self, position: int, size: int) -> bytes:
         """Return the same bytes, for good, from anywhere in the file."""
 
+    def skip_to_end(self) -> None:
+        """Say that nothing more is read by `read_at`."""
+
     def readable(self) -> bool:
         """Return True."""
         return True

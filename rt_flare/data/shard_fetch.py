@@ -101,14 +101,14 @@ def _receive(
         download.start()
         with (
             download.follow() as file,
+            download.follow() as beside,
             _Hasher(download) as hasher,
             open_archive(file, limits, shown) as archive,
         ):
             archive.check()
             num_bytes = archive.disk_bytes
             with cache.staging(shown, num_bytes=num_bytes, download_bytes=download.missing_bytes) as staging:
-                archive.unpack(staging)
-                file.close()  # the rest is for the hash alone
+                archive.unpack(staging, beside)
                 found = hasher.result()
                 if sha256 is not None and found != sha256:
                     raise ShardError(

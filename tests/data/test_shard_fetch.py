@@ -172,6 +172,18 @@ def test_a_flipped_byte_in_a_file_is_found_and_the_second_try_completes(serve: S
     assert contents(tmp_path / "1") == FILES
 
 
+@pytest.mark.parametrize("number", [0, 1, 50, 51, 99])
+def test_a_damaged_file_is_named_whichever_thread_unpacks_it(serve: Serve, tmp_path: Path, number: int) -> None:
+    """K3: and the other thread ends too."""
+    name = f"images/{number:03d}.jpg"
+    damaged = bytearray(SHARD)
+    damaged[SHARD.index(FILES[name])] ^= 1
+    with pytest.raises(ShardError, match=rf"{name}.*CRC-32"):
+        fetch(serve(bytes(damaged)).url, tmp_path)
+    assert nothing_usable(tmp_path)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shard unpack")]
+
+
 def test_another_shard_than_announced_is_refused(serve: Serve, tmp_path: Path) -> None:
     """K8: though it is a good one of the same size."""
     server = serve(packed({name: data[::-1] for name, data in FILES.items()}), tag="same")
