@@ -15,6 +15,7 @@ import typer
 
 from rt_flare.cli import job, plugins, shards, site
 from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.cli.timeouts import app as timeouts_app
@@ -44,10 +45,7 @@ app.add_typer(site.app, name="site")
 @app.callback()
 def _root(context: typer.Context) -> int | None:
     """Federated training of PyTorch models with NVIDIA FLARE."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command()

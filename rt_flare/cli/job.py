@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 
 __all__ = ["app"]
@@ -20,10 +20,7 @@ _VALUES = "Settings by their exact names; client.SEED=1 for one file. Values are
 @app.callback()
 def _group(context: typer.Context) -> int | None:
     """Job folders: list the templates, show their settings, make a job, change one."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command("list")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import print_json
 
@@ -27,10 +28,7 @@ app = typer.Typer(name="plugins", invoke_without_command=True)
 @app.callback()
 def _group(context: typer.Context) -> int | None:
     """Plugins: what is installed, and whether it can be used."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 
 __all__ = ["app"]
@@ -27,10 +27,7 @@ class Split(StrEnum):
 @app.callback()
 def _group(context: typer.Context) -> int | None:
     """Build, verify, upload and list shards: one ZIP per site."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command()

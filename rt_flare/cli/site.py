@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 
 __all__ = ["app"]
@@ -20,10 +20,7 @@ _KitArgument = Annotated[Path, typer.Argument(metavar="KIT", help="The startup k
 @app.callback()
 def _group(context: typer.Context) -> int | None:
     """For administrators: let jobs use rt_flare at a site, and check that they can."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli.exit_code import ExitCode
+from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 
 __all__ = ["app"]
@@ -48,10 +48,7 @@ _Preset = Annotated[str, typer.Option(metavar="NAME", help="A preset, a JSON fil
 @app.callback()
 def _group(context: typer.Context) -> int | None:
     """Timeouts: presets, what fits, checks of jobs and startup kits."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        return ExitCode.USAGE
-    return None
+    return help_without_command(context)
 
 
 @app.command("list")
