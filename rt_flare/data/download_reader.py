@@ -78,5 +78,8 @@ class DownloadReader(PositionedFile):
 
     def _pass(self, position: int) -> None:
         if position > self.low:
+            length = self._download.segment_bytes
+            passed = position // length > self.low // length or position >= self.size
             self.low = position
-            self._download.release()
+            if passed:
+                self._download.release()

@@ -140,6 +140,17 @@ def test_what_was_quick_to_get_is_not_written_to_disk(
     assert kept[16 * SEGMENT :] == CONTENT[16 * SEGMENT :]
 
 
+def test_a_download_that_takes_long_as_a_whole_is_kept(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: each segment is quick, but there are many of them."""
+    monkeypatch.setattr(ranged_download, "_KEEP_SECONDS", 60.0)
+    monkeypatch.setattr(ranged_download, "_KEEP_TOTAL_SECONDS", 0.0)
+    with downloading(HttpSource(serve(CONTENT).url), tmp_path / "a") as (_, reader):
+        assert read_all(reader) == CONTENT
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("change", ["version", "place", "size", "map"])
 def test_starts_anew_where_the_rest_would_not_fit(serve: Serve, tmp_path: Path, change: str) -> None:
     """K8: never a file of two halves."""
