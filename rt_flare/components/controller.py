@@ -221,7 +221,7 @@ class RtFedAvg(ModelController):
         report = read_report(reply, site)
         accepted, reason = False, None
         if report.failure is not None:
-            self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
+            self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
             if isinstance(self.aggregator, GatedAggregator):
                 self.aggregator.skip(site)
         else:
@@ -277,7 +277,7 @@ class RtFedAvg(ModelController):
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
             report = read_report(reply, site)
             if report.failure is not None:
-                self.log_warning(fl_ctx, f"no evaluation: {report.failure.describe()}")
+                self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)
             builder.add(report.contribution(site, accepted=report.failure is None), validation_samples=samples)
 

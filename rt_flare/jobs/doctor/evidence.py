@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -141,7 +142,7 @@ def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable,
     file, line = (place["file"], int(place["line"])) if place else (None, None)
     if file is None and (seen := (choose_block(blocks)[1] if blocks else dumped_place(record.rest))):
         file, line = shown_file(seen[0]), seen[1]
-    rest = "\n".join(record.rest).strip("\n")
+    rest = textwrap.dedent("\n".join(record.rest)).strip("\n")
     return Evidence(
         site=shown(report["site"], 200),
         weight=Weight.CAUSE,

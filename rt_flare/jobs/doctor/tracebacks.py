@@ -99,6 +99,6 @@ def _is_inside(line: str, indent: str) -> bool:
 
 def _is_users(file: str) -> bool:
     # A job's own code is deployed into a folder "custom" below the run folder; in a site's report it is relative.
-    if "site-packages" in file or file.startswith("<"):
+    if "-packages/" in file or file.startswith(("<", "lib/python3", "rt_flare/")):
         return False
     return "/custom/" in file or not file.startswith(("/", "\\"))
