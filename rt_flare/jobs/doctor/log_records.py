@@ -14,14 +14,13 @@ __all__ = ["MAX_LOG_BYTES", "LogRecord", "ReadLimit", "read_records"]
 MAX_LOG_BYTES = 256 << 20
 """Of one process's log, this much is read: its beginning, where the first error is."""
 _MAX_LINE = 1 << 16
-_MAX_REST_LINE = 4_000
+_MAX_KEPT = 6_000
 _FIRST_LINES = 300
 _LAST_LINES = 100
 _EPOCH = datetime(1970, 1, 1)  # the times in a log name no zone
 _STAMP = re.compile(rb"(?:\x1b\[[\d;]{0,9}m)?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d{1,6}) - ")
-_HEAD = re.compile(
-    r"(?:(?P<logger>[^\n]{0,200}?) - )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) - (?P<text>.*)", re.S
-)
+_LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
+_HEAD = re.compile(rf"(?:(?P<logger>(?!(?:{_LEVELS}) - )[^\n]{{0,200}}?) - )?(?P<level>{_LEVELS}) - (?P<text>.*)", re.S)
 _CONTEXT = re.compile(r"\[(?P<pairs>identity=[^\]\n]{0,2000})\] - (?P<text>.*)", re.S)
 
 
@@ -72,7 +71,7 @@ class ReadLimit:
 def read_records(stream: BinaryIO, limit: ReadLimit) -> Iterator[LogRecord]:
     """Read the records of a log, whatever bytes are in it.
 
-    Lines over 64 KiB are cut; what is no UTF-8 is replaced.
+    Of a line, the first 6,000 bytes count; what is no UTF-8 is replaced.
     """
     record: LogRecord | None = None
     last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -92,9 +91,9 @@ def read_records(stream: BinaryIO, limit: ReadLimit) -> Iterator[LogRecord]:
                 yield _closed(record, last)
             record = new
         elif record is None:
-            record = LogRecord(None, "", "", "", {}, _text(line), number)
+            record = LogRecord(None, "", "", "", {}, _text(line[:_MAX_KEPT]), number)
         elif record.is_alarming:
-            (record.rest if len(record.rest) < _FIRST_LINES else last).append(_text(line[:_MAX_REST_LINE]))
+            (record.rest if len(record.rest) < _FIRST_LINES else last).append(_text(line[:_MAX_KEPT]))
     if record is not None:
         yield _closed(record, last)
 
@@ -103,7 +102,7 @@ def _record(line: bytes, number: int) -> LogRecord | None:
     stamp = _STAMP.match(line)
     if stamp is None:
         return None
-    head = _HEAD.match(_text(line[stamp.end() :]))
+    head = _HEAD.match(_text(line[stamp.end() : stamp.end() + _MAX_KEPT]))
     if head is None:
         return None
     shown = stamp[1].decode()
