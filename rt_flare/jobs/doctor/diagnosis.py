@@ -187,7 +187,7 @@ def _diagnose(
         offsets=offsets,
         one_clock=found.one_clock,
         finished=ledger is not None and ledger.state == "FINISHED",
-        failed_round=failed_round(ledger) if ledger else None,
+        failed_round=failed_round(ledger) if ledger else _round_behind(stories),
     )
     return Diagnosis(
         path=path,
@@ -197,6 +197,11 @@ def _diagnose(
         logs=tuple(s.log.place(file) for s in stories for file in s.log.files),
         notes=(*found.notes, *_notes(stories, offsets, len(weighed))),
     )
+
+
+def _round_behind(stories: Sequence[ProcessStory]) -> int | None:
+    """The round behind the last one that ended well, as the server's log tells."""
+    return next((s.last_round + 1 for s in stories if s.is_server and s.last_round is not None), None)
 
 
 def _traces(stories: Sequence[ProcessStory], job_id: str | None) -> list[tuple[Evidence, int]]:

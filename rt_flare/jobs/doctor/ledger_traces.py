@@ -39,8 +39,10 @@ def load_summary(file: Path, archive: Path | None) -> Ledger:
 
 
 def failed_round(ledger: Ledger) -> int | None:
-    """The round that failed the job; None where none did."""
-    return next((record.round for record in ledger.rounds if record.verdict is Verdict.FAILED), None)
+    """The round that the job did not survive: the one that failed, else the one behind the last that was closed."""
+    closed = [record.round for record in ledger.rounds if record.verdict is not Verdict.FAILED]
+    failed = next((record.round for record in ledger.rounds if record.verdict is Verdict.FAILED), None)
+    return failed if failed is not None else max(closed, default=-1) + 1 if closed else None
 
 
 def ledger_traces(ledger: Ledger, rounds: Mapping[int, float], table: FailureTable, *, log: str) -> Iterator[Evidence]:

@@ -15,7 +15,7 @@ __all__ = ["ChildExit", "ProcessStory", "read_story"]
 _MAX_TRACES = 200
 _MAX_TASKS = 200
 _TASK = re.compile(r"(?:got task assignment|assigned task to client \S+): name=\S+, id=([0-9a-f-]{36})")
-_ROUND = re.compile(r"Round (\d{1,9}) started")
+_ROUND = re.compile(r"Round (\d{1,9}) (started|finished)")
 _EXIT = re.compile(
     r"run \((\S{1,64})\): child worker process finished with RC (\S+)|"
     r"Job: (\S{1,64}) child process exit with return code (\S+)"
@@ -46,7 +46,8 @@ class ProcessStory:
         traces: of failures, in order, each kind once.
         counts: how often each of ``traces`` came.
         tasks: time at which it had each task, by NVFlare's id.
-        rounds: time at which each round began.
+        rounds: time at which each round began, of the first 200.
+        last_round: the last round that ended well.
         exits: of jobs' processes.
         first_time, last_time: of its records.
         last_stamp: as the log has it.
@@ -61,6 +62,7 @@ class ProcessStory:
     counts: dict[int, int] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
     rounds: dict[int, float] = field(default_factory=dict)
+    last_round: int | None = None
     exits: list[ChildExit] = field(default_factory=list)
     first_time: float | None = None
     last_time: float | None = None
@@ -144,8 +146,8 @@ def _note(story: ProcessStory, record: LogRecord, place: str) -> bool:
     if record.time is not None:
         if (task := _TASK.search(text)) and len(story.tasks) < _MAX_TASKS:
             story.tasks.setdefault(task[1], record.time)
-        elif (started := _ROUND.match(text)) and len(story.rounds) < _MAX_TASKS:
-            story.rounds.setdefault(int(started[1]), record.time)
+        elif found := _ROUND.match(text):
+            _note_round(story, int(found[1]), found[2], record.time)
     if text.startswith(_BEGINS):
         story.begun = True
     elif text.startswith(_ENDS):
@@ -155,6 +157,13 @@ def _note(story: ProcessStory, record: LogRecord, place: str) -> bool:
         story.exits.append(ChildExit(found[1] or found[3], (found[2] or found[4]).rstrip("."), evidence))
         return True
     return False
+
+
+def _note_round(story: ProcessStory, number: int, what: str, time: float) -> None:
+    if what == "finished":
+        story.last_round = max(number, -1 if story.last_round is None else story.last_round)
+    elif len(story.rounds) < _MAX_TASKS:
+        story.rounds.setdefault(number, time)
 
 
 def _exit_trace(story: ProcessStory, record: LogRecord, place: str) -> Evidence:

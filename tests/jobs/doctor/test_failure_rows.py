@@ -199,6 +199,12 @@ def test_other_texts_of_a_row(row_id: str, text: str) -> None:
     assert row.id == row_id
 
 
+@pytest.mark.parametrize("text", ["ValueError: ran out of memory cards", "the out-of-memory killer is off"])
+def test_words_about_memory_are_not_enough(text: str) -> None:
+    """J12"""
+    assert TABLE.classify(text) == (None, None)
+
+
 def test_the_texts_are_in_the_code_that_writes_them() -> None:
     """J12: a pattern for a text that nobody writes any more would never tell anything."""
     for row in TABLE.rows:
