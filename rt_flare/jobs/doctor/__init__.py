@@ -4,7 +4,8 @@
 ``docs/troubleshooting.md``.
 """
 
-from rt_flare.jobs.doctor.diagnosis import Diagnosis, Finding, diagnose, find_root_cause
+from rt_flare.jobs.doctor.diagnosis import diagnose, find_root_cause
 from rt_flare.jobs.doctor.failure_rows import FailureRow, load_failure_table
+from rt_flare.jobs.doctor.findings import Diagnosis, Finding
 
 __all__ = ["Diagnosis", "FailureRow", "Finding", "diagnose", "find_root_cause", "load_failure_table"]

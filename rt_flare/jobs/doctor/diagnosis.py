@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure
 from rt_flare.jobs.doctor.clocks import CLOCK_TOLERANCE_SECONDS, clock_offsets
 from rt_flare.jobs.doctor.evidence import Evidence, Weight
-from rt_flare.jobs.doctor.failure_rows import FailureRow, load_failure_table
-from rt_flare.jobs.doctor.job_choice import choose_job, logs_of_job, stopped_processes
+from rt_flare.jobs.doctor.failure_rows import load_failure_table
+from rt_flare.jobs.doctor.findings import Diagnosis, Finding
+from rt_flare.jobs.doctor.job_choice import JobSpan, choose_job, logs_of_job, stopped_processes
 from rt_flare.jobs.doctor.ledger_traces import failed_round, ledger_traces, load_summary
 from rt_flare.jobs.doctor.log_records import MAX_LOG_BYTES
 from rt_flare.jobs.doctor.log_sources import SERVER, FoundLogs, LogKind, ProcessLog, find_logs
@@ -20,106 +19,9 @@ from rt_flare.jobs.doctor.process_ends import unexplained_ends
 from rt_flare.jobs.doctor.process_story import ProcessStory, read_story
 from rt_flare.jobs.doctor.weighing import Weighed, weigh
 
-__all__ = ["Diagnosis", "Finding", "diagnose", "find_root_cause"]
+__all__ = ["diagnose", "find_root_cause"]
 
 _MAX_FINDINGS = 100
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One failure. All text is printable and bounded; it comes from logs, and is never markup.
-
-    Attributes:
-        row: the known failure that it is; None for one that is not in the table.
-        site: whom it concerns; None for the server.
-        message: what happened.
-        round: 0-based round; None outside the rounds, or where it is not known.
-        file: source file in user code, relative to the job's code; None where user code took no part.
-        line: 1-based line in ``file``.
-        time: when, as the log has it; "" where it is not known.
-        log: the file that it stands in.
-        log_line: 1-based line there; 0 in a JSON file.
-        traceback: of user code; None where there is none.
-        count: how often it came.
-        is_consequence: another failure brought it about.
-        survived: the job went on.
-    """
-
-    row: FailureRow | None
-    site: str | None
-    message: str
-    round: int | None = None
-    file: str | None = None
-    line: int | None = None
-    time: str = ""
-    log: str = ""
-    log_line: int = 0
-    traceback: str | None = None
-    count: int = 1
-    is_consequence: bool = False
-    survived: bool = False
-
-    def describe(self) -> str:
-        """One line: where, what, file and line."""
-        return self.failure().describe()
-
-    def failure(self) -> Failure:
-        """The same as a `Failure`."""
-        kind = self.row.kind if self.row else "exception" if self.site or self.file else "server"
-        return Failure(
-            kind=kind,
-            message=self.message,
-            site=self.site,
-            round=self.round,
-            file=self.file,
-            line=self.line,
-            traceback=self.traceback,
-        )
-
-    def document(self) -> dict[str, Any]:
-        """The finding as JSON values."""
-        row = self.row
-        return {
-            "row": row.id if row else None,
-            "title": row.title if row else None,
-            "cause": row.cause if row else None,
-            "fix": row.fix if row else None,
-            **self.failure().model_dump(),
-            "time": self.time,
-            "log": self.log,
-            "log_line": self.log_line,
-            "count": self.count,
-            "is_consequence": self.is_consequence,
-            "survived": self.survived,
-        }
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What a folder's logs say.
-
-    Attributes:
-        path: what was looked at.
-        job_id: NVFlare's id of the job; None where no log tells it.
-        state: the job's state in its round summary; None without one.
-        findings: the failures, at most 100: what failed the job goes first, then what it survived; among equals the
-            earlier one.
-        logs: the files that were read.
-        notes: what was left out, and clocks that were corrected.
-    """
-
-    path: Path
-    job_id: str | None
-    state: str | None
-    findings: tuple[Finding, ...]
-    logs: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def root(self) -> Finding | None:
-        """The first root cause; None when nothing failed the job, as far as the logs tell."""
-        first = self.findings[0] if self.findings else None
-        return None if first is None or first.survived else first
 
 
 def diagnose(path: Path, *, job_id: str | None = None) -> Diagnosis:
@@ -159,7 +61,7 @@ def find_root_cause(server_log: Path, site_logs: Mapping[str, Path], console: Pa
     logs = [ProcessLog(site, LogKind.JOB, (path,)) for site, path in named if path.is_file()]
     if console is not None and console.is_file():
         logs.append(ProcessLog(SERVER, LogKind.CONSOLE, (console,)))
-    root = _diagnose(server_log, FoundLogs(tuple(logs), (), True), logs, None, None).root
+    root = _diagnose(server_log, FoundLogs(tuple(logs), (), one_clock=True), logs, None, None).root
     return root.failure() if root else None
 
 
@@ -170,8 +72,11 @@ def _diagnose(
     stories = [read_story(log, table) for log in logs if log.kind is not LogKind.CONSOLE]
     job_id = job_id or _only_job(stories)
     offsets = clock_offsets(stories)
-    traces = [*_traces(stories, job_id)]
-    gone = stopped_processes(path) if found.one_clock and path.is_dir() else frozenset[str]()
+    span = JobSpan.of(stories, job_id)
+    traces = [*_traces(stories, span)]
+    gone = frozenset({SERVER}) if found.is_download else frozenset[str]()
+    if found.one_clock and path.is_dir():
+        gone = stopped_processes(path)
     traces += [(trace, 1) for trace in unexplained_ends(stories, job_id, table, gone=gone)]
     if ledger is not None:
         rounds = next((s.rounds for s in stories if s.is_server and s.rounds), {})
@@ -179,7 +84,7 @@ def _diagnose(
         traces += [(trace, 1) for trace in ledger_traces(ledger, rounds, table, log=str(summary))]
     if all(trace.weight > Weight.LINE for trace, _ in traces):
         consoles = [read_story(log, table) for log in logs if log.kind is LogKind.CONSOLE]
-        traces += [*_traces(consoles, None)]
+        traces += [*_traces(consoles, span)]
         stories += consoles
     weighed = weigh(
         traces,
@@ -204,21 +109,13 @@ def _round_behind(stories: Sequence[ProcessStory]) -> int | None:
     return next((s.last_round + 1 for s in stories if s.is_server and s.last_round is not None), None)
 
 
-def _traces(stories: Sequence[ProcessStory], job_id: str | None) -> list[tuple[Evidence, int]]:
-    starts = [s.first_time for s in stories if s.log.kind is LogKind.JOB and s.first_time is not None]
+def _traces(stories: Sequence[ProcessStory], span: JobSpan) -> list[tuple[Evidence, int]]:
     return [
         (trace, story.counts.get(index, 1))
         for story in stories
         for index, trace in enumerate(story.traces)
-        if story.log.kind is not LogKind.PARENT or _concerns(trace, job_id, min(starts, default=None))
+        if story.log.kind is LogKind.JOB or span.holds(trace)
     ]
-
-
-def _concerns(trace: Evidence, job_id: str | None, start: float | None) -> bool:
-    """Whether a trace of a parent process, which serves many jobs, belongs to this job's time."""
-    if job_id is not None and job_id in trace.message:
-        return True
-    return start is None or trace.time is None or trace.time >= start - CLOCK_TOLERANCE_SECONDS
 
 
 def _only_job(stories: Sequence[ProcessStory]) -> str | None:

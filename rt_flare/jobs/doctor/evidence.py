@@ -143,9 +143,11 @@ def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable,
     if file is None and (seen := (choose_block(blocks)[1] if blocks else dumped_place(record.rest))):
         file, line = shown_file(seen[0]), seen[1]
     rest = textwrap.dedent("\n".join(record.rest)).strip("\n")
+    # That a site gave no answer is the server's word, not the site's.
+    is_missing = row is not None and row.id == "worker_timeout"
     return Evidence(
         site=shown(report["site"], 200),
-        weight=Weight.CAUSE,
+        weight=Weight.FAILURE if is_missing else Weight.CAUSE,
         row=row,
         message=shown(message),
         round=int(report["round"]),

@@ -2,14 +2,61 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from rt_flare.errors import JobError
-from rt_flare.jobs.doctor.log_sources import SERVER, FoundLogs, ProcessLog
+from rt_flare.jobs.doctor.clocks import CLOCK_TOLERANCE_SECONDS
+from rt_flare.jobs.doctor.evidence import Evidence
+from rt_flare.jobs.doctor.log_sources import SERVER, FoundLogs, LogKind, ProcessLog
+from rt_flare.jobs.doctor.process_story import ProcessStory
 
-__all__ = ["choose_job", "logs_of_job", "stopped_processes"]
+__all__ = ["JobSpan", "choose_job", "logs_of_job", "stopped_processes"]
+
+
+_AFTERMATH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class JobSpan:
+    """The time of a job, as its own logs tell it: the logs of other processes tell of many jobs.
+
+    Attributes:
+        job_id: the job; None where none is named.
+        other_jobs: the others that the logs name.
+        start, end: seconds since 1970 as in the logs; a minute behind its last record counts as well.
+    """
+
+    job_id: str | None
+    other_jobs: frozenset[str]
+    start: float
+    end: float
+
+    @classmethod
+    def of(cls, stories: Sequence[ProcessStory], job_id: str | None) -> JobSpan:
+        """The span of the job whose logs are among ``stories``."""
+        own = [story for story in stories if story.log.kind is LogKind.JOB]
+        starts = [story.first_time for story in own if story.first_time is not None]
+        ends = [story.last_time for story in own if story.last_time is not None]
+        others = {child.job_id for story in stories for child in story.exits} - {job_id}
+        return cls(
+            job_id,
+            frozenset(others),
+            min(starts, default=-math.inf) - CLOCK_TOLERANCE_SECONDS,
+            max(ends, default=math.inf) + _AFTERMATH_SECONDS,
+        )
+
+    def holds(self, trace: Evidence) -> bool:
+        """Whether a trace in another process's log belongs to the job."""
+        if self.job_id is not None and self.job_id in trace.message:
+            return True
+        if any(job in trace.message for job in self.other_jobs):
+            return False
+        return trace.time is None or self.start <= trace.time <= self.end
 
 
 def choose_job(found: FoundLogs, job_id: str | None) -> str | None:

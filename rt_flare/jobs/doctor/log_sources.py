@@ -80,12 +80,14 @@ class FoundLogs:
         logs: one entry per process.
         summaries: the round summaries, as (file, archive that holds it or None).
         one_clock: all processes ran on one machine.
+        is_download: it is what NVFlare hands out of a job that has ended.
         notes: what was left out.
     """
 
     logs: tuple[ProcessLog, ...]
     summaries: tuple[tuple[Path, Path | None], ...]
     one_clock: bool
+    is_download: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -114,7 +116,8 @@ def find_logs(path: Path) -> FoundLogs:
             f"of the simulator, or a folder of startup kits"
         )
     one_clock = any((folder / "simulate_job").is_dir() for folder in folders) or _is_deployment(folders)
-    return FoundLogs(tuple(logs), tuple(summaries), one_clock, tuple(notes))
+    is_download = any(folder.name == "workspace" and (folder.parent / "job").is_dir() for folder in folders)
+    return FoundLogs(tuple(logs), tuple(summaries), one_clock, is_download, tuple(notes))
 
 
 def _walk(root: Path) -> tuple[dict[Path, list[str]], list[tuple[Path, Path | None]], list[Path], list[str]]:

@@ -57,8 +57,8 @@ def unexplained_ends(
             stamp=job.last_stamp,
             weight=Weight.CAUSE,
             row=killed,
-            message=f"the processes ended without a word: none runs any more, and the job's log ends at "
-            f"{job.last_stamp} in the middle of the job",
+            message=f"ended without a word: the log ends at {job.last_stamp} in the middle of the job, which does not "
+            f"run any more",
             log=job.log.place(job.log.files[-1]),
         )
 
