@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure
-from rt_flare.jobs.doctor.clocks import CLOCK_TOLERANCE_SECONDS, clock_offsets
+from rt_flare.jobs.doctor.clocks import clock_offsets
 from rt_flare.jobs.doctor.evidence import Evidence, Weight
 from rt_flare.jobs.doctor.failure_rows import load_failure_table
 from rt_flare.jobs.doctor.findings import Diagnosis, Finding
