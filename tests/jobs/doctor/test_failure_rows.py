@@ -93,6 +93,11 @@ POSITIVE: dict[str, Line] = {
         "heartbeat_monitor",
     ),
     "heartbeat_timeout": server("Remove the dead Client. Name: site-1.  Total clients: 1", "INFO", "FederatedServer"),
+    "server_unreachable": Line(
+        "Connector [CH00002 ACTIVE http://localhost:36355] failed with exception ClientConnectorError: Cannot connect "
+        "to host localhost:36355 [Connect call failed ('127.0.0.1', 36355)]",
+        logger="conn_manager",
+    ),
     "task_fetch_timeout": Line("Failed to get_task from server. Will try it again.", "WARNING", "Communicator"),
     "worker_timeout": server(
         "Aborting current RUN due to FATAL_SYSTEM_ERROR received: round 1 failed: 1 of 2 updates accepted, at least 2 "
@@ -129,6 +134,7 @@ NEGATIVE: dict[str, Line] = {
     "result_submission_timeout": Line("start to send task result to server", "INFO", "ClientRunner"),
     "stalled_send": Line("Connection [CN00002 127.0.0.1:58844 => 127.0.0.1:33425] is closed", "WARNING"),
     "heartbeat_timeout": server("server heartbeat timeout set to 600", "INFO", "ServerDeployer"),
+    "server_unreachable": Line("Connected to server: http://localhost:51059", "INFO", "FederatedClient"),
     "task_fetch_timeout": Line("pull_task completed. Task name:train Status:True", "INFO", "FederatedClient"),
     "worker_timeout": Line("synced to parent server in 0.51 seconds", "INFO", "ClientRunner"),
 }
