@@ -173,7 +173,7 @@ def test_our_controller_runs_on_while_enough_sites_answer_and_fails_when_too_few
     for place in (outcome.server_log, outcome.server_dir.parents[1]):
         root = diagnose(place).root
         assert root is not None
-        assert (root.site, root.round, root.line) == (outcome.error.site, 3, outcome.error.line)
+        assert (root.round, root.file, root.line) == (3, "model_def.py", outcome.error.line)
     assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
     models = outcome.server_dir / "model_out"
     assert json.loads((models / "global_model.json").read_text())["round"] == 2
