@@ -96,6 +96,25 @@ def run(
     )
 
 
+@app.command()
+def doctor(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Results, a downloaded job, a workspace, a deployment, or one log.")
+    ],
+    job_id: Annotated[
+        str | None, typer.Option("--job", metavar="ID", help="The job, where PATH holds several. Default: the latest.")
+    ] = None,
+    output: FormatOption = Format.TXT,
+) -> int:
+    """Find what a job failed of: the first root cause in the logs of all its processes, and what to do about it.
+
+    Exits with 1 if something failed the job.
+    """
+    from rt_flare.cli.doctor_command import doctor_command
+
+    return doctor_command(path=path, job_id=job_id, as_json=output is Format.JSON)
+
+
 app.add_typer(timeouts_app, name="timeouts")
 
 

@@ -33,7 +33,7 @@ from rt_flare.components.wire import (
 from rt_flare.core.best_model import BestModel
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.round_builder import RoundBuilder
-from rt_flare.core.round_record import Failure, RoundRecord, Verdict
+from rt_flare.core.round_record import ContributionStatus, Failure, RoundRecord, Verdict
 from rt_flare.core.round_window import RoundWindow
 from rt_flare.core.verdict import weight_change
 from rt_flare.errors import ConfigError
@@ -165,6 +165,8 @@ class RtFedAvg(ModelController):
         if previous is not None:
             self._note_global_metrics(previous, current.received_model_metrics())
         record = current.close(self.min_clients, missing=f"no answer within the round's {current.elapsed():.0f} s")
+        for lost in (c for c in record.contributions if c.status is ContributionStatus.MISSING):
+            self.warning(f"no update: {lost.site}, round {round_number}: {lost.reason}")
         if record.verdict is Verdict.FAILED:
             self._announce(ROUND_CLOSED, record)
             self._end_with(current.failures[0] if current.failures else _shortage(record))
@@ -221,7 +223,7 @@ class RtFedAvg(ModelController):
         report = read_report(reply, site)
         accepted, reason = False, None
         if report.failure is not None:
-            self.log_warning(fl_ctx, f"no update: {report.failure.describe()}")
+            self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
             if isinstance(self.aggregator, GatedAggregator):
                 self.aggregator.skip(site)
         else:
@@ -277,7 +279,7 @@ class RtFedAvg(ModelController):
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
             report = read_report(reply, site)
             if report.failure is not None:
-                self.log_warning(fl_ctx, f"no evaluation: {report.failure.describe()}")
+                self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)
             builder.add(report.contribution(site, accepted=report.failure is None), validation_samples=samples)
 

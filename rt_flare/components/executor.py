@@ -161,7 +161,7 @@ class PayloadExecutor(Executor):
             failure = error.failure
         except Exception as error:  # noqa: BLE001 - NVFlare would hide the cause from the server
             failure = describe_exception(error, code_dir=code_dir(fl_ctx), site=site, round_number=round_number)
-        self.log_error(fl_ctx, f"task {task_name} failed: {failure.describe()}\n{failure.traceback or ''}")
+        self.log_error(fl_ctx, f"task {task_name} failed: {failure.log_text()}")
         return error_reply(failure)
 
     def _execute(
@@ -205,7 +205,9 @@ class PayloadExecutor(Executor):
         return self._worker
 
     def _log_user_text(self, level: str, text: str) -> None:
-        getattr(self.logger, level)(f"[user code] {text}")
+        # Indented, so that no line of it passes for a record of the log.
+        indented = "\n    ".join(text.splitlines())
+        getattr(self.logger, level)(f"[user code] {indented}")
 
     def _env(self, fl_ctx: FLContext, round_number: int, num_rounds: int) -> dict[str, Any]:
         return {

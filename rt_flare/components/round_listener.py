@@ -40,6 +40,9 @@ class RoundListener(Widget):
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
         """Write what this component writes; called on NVFlare's own threads, one at a time."""
 
+    def note_failure(self, failure: Failure, fl_ctx: FLContext) -> None:
+        """Hear of a site's error under NVFlare's controllers, which keep it to themselves."""
+
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Follow the rounds."""
         match event_type:
@@ -86,6 +89,8 @@ class RoundListener(Widget):
             return
         site = fl_ctx.get_peer_context().get_identity_name()
         report = read_report(reply, site)
+        if report.failure is not None:
+            self.note_failure(report.failure, fl_ctx)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections
         reason = None if accepted or report.failure else self._rejections.get(site, "refused by the aggregator")
         contribution = report.contribution(site, accepted=accepted, reason=reason)

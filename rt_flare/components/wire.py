@@ -49,6 +49,8 @@ TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
 _MAX_WARNINGS = 20
 _MAX_TEXT = 2_000
+_MAX_NAME = 300
+_MAX_TRACEBACK = 8_000
 
 
 class TensorExchangeError(RtFlareError):
@@ -218,5 +220,10 @@ def _read_failure(sent: Any, code: str, site: str) -> Failure:
         failure = Failure.model_validate(sent)
     except ValidationError:
         return Failure(kind="exception", message=f"the site replied {code} without saying why", site=site)
-    cut = {"message": failure.message[:_MAX_TEXT], "traceback": (failure.traceback or "")[-8_000:] or None}
+    cut = {
+        "kind": failure.kind[:_MAX_NAME],
+        "message": failure.message[:_MAX_TEXT],
+        "file": failure.file[-_MAX_NAME:] if failure.file else None,
+        "traceback": (failure.traceback or "")[-_MAX_TRACEBACK:] or None,
+    }
     return failure.model_copy(update={"site": site, **cut})

@@ -7,6 +7,7 @@ from nvflare.apis.fl_context import FLContext
 from rt_flare.components.round_listener import RoundListener
 from rt_flare.components.site import run_dir
 from rt_flare.core.ledger import Ledger
+from rt_flare.core.round_record import Failure
 
 __all__ = ["FILES_FOLDER", "MetricsWriter", "RoundSummaryWriter"]
 
@@ -22,7 +23,14 @@ class MetricsWriter(RoundListener):
 
 
 class RoundSummaryWriter(RoundListener):
-    """Writes ``fl_round_complete.json``: per round the verdict and what became of every site's contribution."""
+    """Writes ``fl_round_complete.json``: per round the verdict and what became of every site's contribution.
+
+    The errors of sites come with their tracebacks into the server's log, whichever controller runs.
+    """
+
+    def note_failure(self, failure: Failure, fl_ctx: FLContext) -> None:
+        """Log a site's error."""
+        self.log_warning(fl_ctx, f"no update: {failure.log_text()}")
 
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
         """Replace the file, atomically."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
 import torch
 
+import rt_flare
 from rt_flare.core.durable_io import as_utf8
 from rt_flare.core.round_record import Failure
 from rt_flare.errors import (
@@ -19,11 +21,14 @@ from rt_flare.errors import (
     WorkerTimeoutError,
 )
 
-__all__ = ["describe_exception"]
+__all__ = ["describe_exception", "relative_paths"]
 
 _MAX_MESSAGE = 2_000
 _MAX_TRACEBACK = 8_000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
+_OWN_ROOT = f"{Path(rt_flare.__file__).parents[1]}/"
+_INSTALLED = re.compile(r'(?<=File ")/[^"\n]*/(?=(?:site|dist)-packages/|lib/python3\.\d+/)')
+_ELSEWHERE = re.compile(r'(?<=File ")/[^"\n]*/(?=[^"/\n]+")')
 _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (WorkerTimeoutError, "worker_timeout"),
     (WorkerDiedError, "worker_died"),
@@ -57,8 +62,8 @@ def describe_exception(
     file, line = _place(error, code_dir)
     text = _user_traceback(error, code_dir)
     message = f"{type(error).__name__}: {error}".strip()
+    text = relative_paths(text, code_dir)
     if code_dir is not None:
-        text = text.replace(f"{code_dir}/", "")
         message = message.replace(f"{code_dir}/", "")
     return Failure(
         kind=_kind(error),
@@ -69,6 +74,18 @@ def describe_exception(
         line=line,
         traceback=as_utf8(text[-_MAX_TRACEBACK:]) or None,
     )
+
+
+def relative_paths(text: str, code_dir: Path | None) -> str:
+    """A traceback, or a stack of faulthandler's, without the folders of the machine that it comes from.
+
+    Files of the job's code are shown relative to ``code_dir``, installed ones from ``site-packages`` or
+    ``lib/python3.x`` on, rt_flare's own from ``rt_flare`` on, others by name.
+    """
+    if code_dir is not None:
+        text = text.replace(f"{code_dir}/", "")
+    text = _INSTALLED.sub("", text).replace(f'File "{_OWN_ROOT}', 'File "')
+    return _ELSEWHERE.sub("", text)
 
 
 def _kind(error: BaseException) -> str:

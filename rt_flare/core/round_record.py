@@ -68,7 +68,12 @@ class Failure(_Record):
         if self.round is not None:
             where.append(f"round {self.round}")
         place = f" ({self.file}:{self.line})" if self.file and self.line else ""
-        return f"{', '.join(where)}: {self.message}{place}"
+        message = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
+        return f"{', '.join(where)}: {message}{place}"
+
+    def log_text(self) -> str:
+        """`describe`, and behind it the traceback, indented: no line of a site's text passes for a log's record."""
+        return "\n  ".join([self.describe(), *(self.traceback or "").rstrip().splitlines()])
 
 
 class Contribution(_Record):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import rt_flare
-from rt_flare.core.failures import describe_exception
+from rt_flare.core.failures import describe_exception, relative_paths
 from rt_flare.core.payload import TrainResult
 from rt_flare.core.round_record import Failure
 from rt_flare.core.state_dict import StateDict
@@ -245,7 +245,8 @@ class TrainingWorker(Worker):
 
     def _last_seen(self, failure: Failure) -> TaskFailedError:
         tail = "\n".join(self._tail)
-        seen = {"traceback": tail[-_MAX_TAIL:] or None, **self._crash_place(tail)}
+        shown = relative_paths(tail, self._config.code_dir)
+        seen = {"traceback": shown[-_MAX_TAIL:] or None, **self._crash_place(tail)}
         return TaskFailedError(failure.model_copy(update=seen))
 
     def _crash_place(self, tail: str) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any, Self
 import psutil
 
 from rt_flare.errors import DeploymentError
+from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.plain_path import is_plain
 from rt_flare.jobs.poc_kits import ADMIN, SERVER, private_environment, provision_kits, start_command
 from rt_flare.jobs.render import check_sites
-from rt_flare.jobs.root_cause import find_root_cause
 
 __all__ = ["PocDeployment"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from rt_flare.core.durable_io import write_atomic
 from rt_flare.core.inbox import original_name
 from rt_flare.errors import JobError
+from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
-from rt_flare.jobs.root_cause import find_root_cause
 
 __all__ = ["collect_results", "downloaded_outcome"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure, RoundRecord
 from rt_flare.errors import JobError
+from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.plain_path import plain_path
 from rt_flare.jobs.render import check_sites
-from rt_flare.jobs.root_cause import find_root_cause
 from rt_flare.jobs.simulator_policy import allow_in_simulator
 
 __all__ = ["run_simulator"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rt_flare.core.round_record import ContributionStatus, Verdict
+from rt_flare.jobs.doctor import diagnose
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.simulator import run_simulator
 
@@ -168,6 +169,11 @@ def test_our_controller_runs_on_while_enough_sites_answer_and_fails_when_too_few
     ]
     assert outcome.error is not None
     assert (outcome.error.round, outcome.error.file) == (3, "model_def.py")
+    # X6: in the server's log alone, and what was survived in earlier rounds is not the root.
+    for place in (outcome.server_log, outcome.server_dir.parents[1]):
+        root = diagnose(place).root
+        assert root is not None
+        assert (root.round, root.file, root.line) == (3, "model_def.py", outcome.error.line)
     assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
     models = outcome.server_dir / "model_out"
     assert json.loads((models / "global_model.json").read_text())["round"] == 2
@@ -182,6 +188,8 @@ def test_our_components_work_under_scatter_and_gather(run: Run) -> None:
     assert _statuses(outcome)[1] == ["accepted", "failed", "accepted"]
     assert outcome.rounds[1].contributions[1].status is ContributionStatus.FAILED
     assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
+    # J5, X6: NVFlare's controller keeps the site's error to itself; the server's log has its traceback all the same.
+    assert '      raise ValueError("bad luck")' in outcome.server_log.read_text().splitlines()
 
 
 def test_our_components_work_under_fedavg(run: Run) -> None:

@@ -86,6 +86,18 @@ def test_a_failure_travels_with_its_cause() -> None:
     assert report.failure == failure.model_copy(update={"site": "site-2"})
 
 
+def test_a_failure_is_cut_to_size_by_who_receives_it() -> None:
+    """J5: whatever a site sends."""
+    much = "x" * 100_000
+    failure = Failure(kind=much, message=much, file=much, line=9, traceback=f"{much}the end")
+    received = read_report(_send(error_reply(failure)), "site-2").failure
+    assert received is not None
+    assert len(received.kind) == len(received.file or "") == 300
+    assert len(received.message) == 2_000
+    assert len(received.traceback or "") == 8_000
+    assert (received.traceback or "").endswith("the end")
+
+
 @pytest.mark.parametrize("sent", [None, "text", {"kind": 3}, {"kind": "x", "message": "y", "shell": "rm"}, []])
 def test_a_failure_that_cannot_be_read_is_still_a_failure(sent: object) -> None:
     """J5: a hostile or foreign error reply gives a record, not an exception."""

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import torch
 
-from rt_flare.core.failures import describe_exception
+from rt_flare.core.failures import describe_exception, relative_paths
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.payload import build_payload
 from rt_flare.core.round_record import Failure
@@ -172,3 +172,27 @@ def test_without_user_code_the_place_is_outside_of_libraries(tmp_path: Path) -> 
 def test_a_failure_is_told_in_one_line(fields: dict[str, Any], text: str) -> None:
     """J5"""
     assert Failure(kind="exception", message="boom", **fields).describe() == text
+
+
+def test_a_failure_of_many_lines_is_told_in_one_and_its_traceback_is_indented() -> None:
+    """J5, X6: no line of a site's text passes for a record of a log."""
+    forged = "2026-11-20 15:50:17,402 - Cell - ERROR - all is lost"
+    failure = Failure(kind="exception", message=f"boom\n{forged}\n", site="a", traceback=f"Traceback:\n{forged}\n")
+    assert failure.describe() == f"a: boom / {forged}"
+    assert failure.log_text() == f"a: boom / {forged}\n  Traceback:\n  {forged}"
+
+
+def test_a_traceback_shows_no_folder_of_its_machine(tmp_path: Path) -> None:
+    """J5, X6"""
+    own = Path(describe_exception.__code__.co_filename)
+    files = {
+        f"{tmp_path}/custom/model_def.py": "model_def.py",
+        f"{tmp_path}/custom/parts/net.py": "parts/net.py",
+        "/home/alice/venv/lib/python3.11/site-packages/torch/nn/module.py": "site-packages/torch/nn/module.py",
+        "/usr/lib/python3.11/threading.py": "lib/python3.11/threading.py",
+        str(own): "rt_flare/core/failures.py",
+        "/home/alice/secret project/helper.py": "helper.py",
+    }
+    text = "".join(f'  File "{file}", line 3, in f\n' for file in files)
+    shown = "".join(f'  File "{file}", line 3, in f\n' for file in files.values())
+    assert relative_paths(text, tmp_path / "custom") == shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rt_flare.jobs.root_cause import find_root_cause
+from rt_flare.jobs.doctor import find_root_cause
 
 USER = """2025-01-01 10:00:0{second},000 - SomeRunner - ERROR - task failed
 Traceback (most recent call last):
