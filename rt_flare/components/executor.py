@@ -5,6 +5,7 @@ from __future__ import annotations
 import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
 
 # isort: split
+import time
 from typing import Any
 
 from nvflare.apis.dxo import from_shareable
@@ -177,19 +178,21 @@ class PayloadExecutor(Executor):
         )
         weights = to_plain(from_shareable(shareable).data)
         self.log_info(fl_ctx, f"{task_name}: round {round_number}, user code starts")
+        started = time.monotonic()
         outcome = self._started_worker(fl_ctx).run(
             task,
             weights,
             deadline_seconds=self._deadline_seconds(shareable),
             aborted=lambda: bool(abort_signal.triggered),
         )
+        work_seconds = round(time.monotonic() - started, 3)
         self._report(task_name, round_number, outcome, fl_ctx)
         if outcome.result is not None and (odd := self._data.odd_sample_count(outcome.result.num_samples)):
             self.log_warning(fl_ctx, odd)
             warnings.append(odd)
         # Without a global model there is nothing to differ from: its first weights travel in full.
         base = weights if self.wire_dtype and weights else None
-        return result_reply(outcome, round_number=round_number, warnings=warnings, base=base)
+        return result_reply(outcome, round_number=round_number, warnings=warnings, work_seconds=work_seconds, base=base)
 
     def _report(self, task_name: str, round_number: int, outcome: TaskOutcome, fl_ctx: FLContext) -> None:
         if outcome.received_model_metrics is not None:

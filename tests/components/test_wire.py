@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +114,15 @@ def test_an_error_that_is_no_number_is_not_recorded(wrong: object) -> None:
     assert read_report(_send(reply), "site-1").wire_error == 0.0
     reply["DXO"]["meta"]["rt_wire_error"] = wrong
     assert read_report(_send(reply), "site-1").wire_error is None
+
+
+@pytest.mark.parametrize(("sent", "read"), [(1.5, 1.5), (0.0, 0.0), (-1.0, None), ("1", None), (None, None)])
+def test_the_time_of_user_code_travels_with_the_update(sent: Any, read: float | None) -> None:
+    """X10: a number of seconds, or nothing."""
+    reply = result_reply(_outcome({"t": torch.ones(1)}), round_number=0, warnings=[], work_seconds=sent)
+    report = read_report(_send(reply), "site-1")
+    assert report.work_seconds == read
+    assert report.contribution("site-1", accepted=True).work_seconds == read
 
 
 def test_weights_that_nobody_changes_are_sent_without_a_copy() -> None:
