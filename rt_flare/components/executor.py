@@ -21,8 +21,15 @@ from pydantic import ValidationError
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
 from rt_flare.components.waiting_task import wait_for_task
-from rt_flare.components.wire import TRAIN_DEADLINE_SECONDS, error_reply, register_tensors, result_reply
+from rt_flare.components.wire import (
+    ENVIRONMENT,
+    TRAIN_DEADLINE_SECONDS,
+    error_reply,
+    register_tensors,
+    result_reply,
+)
 from rt_flare.configs import TrainingConfig
+from rt_flare.core.environment import own_environment
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.payload import RESERVED_ENV
@@ -150,6 +157,11 @@ class PayloadExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Run one task of NVFlare; errors become replies that carry the cause."""
+        reply = self._reply(task_name, shareable, fl_ctx, abort_signal)
+        reply.set_header(ENVIRONMENT, own_environment().model_dump())
+        return reply
+
+    def _reply(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         site = fl_ctx.get_identity_name()
         self._last_round = round_number = shareable.get_header(AppConstants.CURRENT_ROUND, self._last_round)
         try:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from rt_flare.components.tensor_exchange import TensorExchange
 from rt_flare.core.allocator import keep_freed_memory
+from rt_flare.core.environment import Environment
 from rt_flare.core.payload import parse_metrics
 from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
 from rt_flare.core.state_dict import StateDict
@@ -32,6 +33,7 @@ __all__ = [
     "TensorExchangeError",
     "UncopiedWeights",
     "error_reply",
+    "read_environment",
     "read_report",
     "register_tensors",
     "result_reply",
@@ -45,6 +47,7 @@ WARNINGS = "rt_warnings"
 WIRE_DTYPE = "rt_wire_dtype"
 WIRE_ERROR = "rt_wire_error"
 WORK_SECONDS = "rt_work_seconds"
+ENVIRONMENT = "rt_environment"
 FAILURE = "rt_failure"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
@@ -209,6 +212,14 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
         wire_error=_magnitude(meta.get(WIRE_ERROR)),
         work_seconds=_magnitude(meta.get(WORK_SECONDS)),
     )
+
+
+def read_environment(reply: Shareable) -> Environment | None:
+    """Read what a site says that it runs on; None when it says nothing, or nothing that can be read."""
+    try:
+        return Environment.model_validate(reply.get_header(ENVIRONMENT))
+    except ValidationError:
+        return None
 
 
 def _magnitude(sent: Any) -> float | None:

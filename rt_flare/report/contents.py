@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from rt_flare.core.environment import Environment
 from rt_flare.core.round_record import RoundRecord, Verdict
 from rt_flare.jobs.outcome import JobState
 from rt_flare.report.config_values import ConfigRow, config_rows
@@ -63,6 +64,7 @@ class ReportContents:
         phases: where the time went; None without rounds.
         metric_columns: the metrics that the table of rounds shows.
         versions: of the packages that saved the last model, by name.
+        environments: (where, what it runs on): the server, then the sites.
         files: at most 2,000; num_files: all of them.
     """
 
@@ -82,6 +84,7 @@ class ReportContents:
     sites: tuple[SiteRow, ...]
     warnings: tuple[WarningRow, ...]
     versions: dict[str, str]
+    environments: tuple[tuple[str, Environment], ...]
     configs: tuple[ShownConfig, ...]
     files: tuple[FileRow, ...]
     num_files: int
@@ -121,6 +124,7 @@ def report_contents(run: RunFolder, *, seen_from: Path) -> ReportContents:
         sites=tuple(site_rows(records)),
         warnings=tuple(warning_rows(records)),
         versions=_versions(run.models),
+        environments=tuple(_environments(run)),
         configs=tuple(_shown(config.path, config.content) for config in run.configs),
         files=tuple(_file_row(run.folder, file.path, file.size, seen_from) for file in run.files[:MAX_FILES]),
         num_files=len(run.files),
@@ -152,6 +156,11 @@ def _charts(
 def _versions(models: Sequence[SavedModel]) -> dict[str, str]:
     newest = max(models, key=lambda model: model.round, default=None)
     return newest.versions if newest else {}
+
+
+def _environments(run: RunFolder) -> list[tuple[str, Environment]]:
+    found = run.environments
+    return [("server", found.server), *((site.site, site) for site in found.sites)] if found else []
 
 
 def _shown(path: Path, content: dict[str, Any]) -> ShownConfig:

@@ -38,12 +38,14 @@ class Curve:
         name: what the legend says.
         style: its CSS class: ``mean``, ``median`` or ``s0`` to ``s9``.
         path: the line, as an SVG path; "" when there is no finite value.
+        dots: points without a neighbour to be joined with, as an SVG path.
         marks: where the value is NaN or infinite, as an SVG path along the upper edge.
     """
 
     name: str
     style: str
     path: str
+    dots: str
     marks: str
 
 
@@ -126,18 +128,20 @@ def _positions(rounds: Sequence[int], plot: Plot) -> list[float]:
     return [round(plot.left + (number - first) / span * (plot.right - plot.left), 1) for number in rounds]
 
 
-def _drawn(xs: Sequence[float], values: Sequence[float | None], scale: Scale, plot: Plot) -> tuple[str, str]:
-    path, marks, pen_down = [], [], False
-    for x, value in zip(xs, values, strict=True):
-        if value is None or not math.isfinite(value):
-            pen_down = False
-            if value is not None:
-                marks.append(f"M{x - 2:g} {plot.top}l4 4m0-4l-4 4")
+def _drawn(xs: Sequence[float], values: Sequence[float | None], scale: Scale, plot: Plot) -> tuple[str, str, str]:
+    path, dots, marks = [], [], []
+    finite = [value is not None and math.isfinite(value) for value in values]
+    for number, (x, value) in enumerate(zip(xs, values, strict=True)):
+        if value is None:
             continue
-        # A point without neighbours would be invisible: it gets a line of its own.
-        path.append(f"{'L' if pen_down else 'M'}{x:g} {plot.y(scale.share(value)):g}{'' if pen_down else 'h.1'}")
-        pen_down = True
-    return "".join(path), "".join(marks)
+        if not finite[number]:
+            marks.append(f"M{x - 2:g} {plot.top}l4 4m0-4l-4 4")
+            continue
+        joined = number > 0 and finite[number - 1]
+        path.append(f"{'L' if joined else 'M'}{x:g} {plot.y(scale.share(value)):g}")
+        if not joined and not (number + 1 < len(xs) and finite[number + 1]):
+            dots.append(f"M{x:g} {plot.y(scale.share(value)):g}h.1")
+    return "".join(path), "".join(dots), "".join(marks)
 
 
 def _band(xs: Sequence[float], series: MetricSeries, scale: Scale, plot: Plot) -> str:

@@ -47,13 +47,17 @@ def render(template: str, contents: ReportContents, *, escape: Callable[[str], s
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": shown_number, "pages": _pages, "bytes": _bytes}
+    environment.filters |= {"number": shown_number, "pages": _pages, "bytes": _bytes, "moment": _moment}
     page = environment.from_string(asset(template))
     return page.render(report=contents, ledger=contents.run.ledger, **values)
 
 
 def _pages(rows: Sequence[Any]) -> list[Sequence[Any]]:
     return [rows[start : start + ROWS_PER_PAGE] for start in range(0, len(rows), ROWS_PER_PAGE)]
+
+
+def _moment(iso: str) -> str:
+    return iso[:19].replace("T", " ")
 
 
 def _bytes(size: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rt_flare.core.durable_io import read_json
+from rt_flare.core.environment import ENVIRONMENT_FILE, Environments, read_environments
 from rt_flare.core.ledger import Ledger
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.hocon import read_hocon
@@ -65,6 +66,7 @@ class RunFolder:
         ledger: the rounds and how the job ended.
         job_name: name of the job; "" when no ``meta.json`` tells.
         models: the saved models: the last, the best, then those of the rounds.
+        environments: what server and sites run on; None where it is not recorded.
         configs: the job's configuration files.
         files: everything in ``files_out/`` and ``model_out/`` and the logs, sorted by path.
         notes: what was found but could not be read.
@@ -74,6 +76,7 @@ class RunFolder:
     ledger: Ledger
     job_name: str
     models: tuple[SavedModel, ...]
+    environments: Environments | None
     configs: tuple[ConfigFile, ...]
     files: tuple[ResultFile, ...]
     notes: tuple[str, ...]
@@ -99,6 +102,7 @@ def read_run(path: Path) -> RunFolder:
         ledger=ledger,
         job_name=_job_name(folder, notes),
         models=tuple(_models(folder, notes)),
+        environments=_environments(folder, notes),
         configs=tuple(_configs(folder, notes)),
         files=tuple(files),
         notes=tuple(notes[:_MAX_NOTES]),
@@ -140,6 +144,17 @@ def _models(folder: Path, notes: list[str]) -> list[SavedModel]:
         except (OSError, ValueError) as error:
             notes.append(_left_out(folder, path, error))
     return sorted(models, key=lambda model: (model.file.startswith("model_round_"), -model.round, model.file))
+
+
+def _environments(folder: Path, notes: list[str]) -> Environments | None:
+    path = folder / SUMMARY_FILE.parent / ENVIRONMENT_FILE
+    try:
+        return read_environments(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        notes.append(_left_out(folder, path, error))
+        return None
 
 
 def _job_name(folder: Path, notes: list[str]) -> str:

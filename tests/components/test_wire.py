@@ -13,7 +13,16 @@ from nvflare.apis.dxo import from_shareable
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.utils import fobs
 
-from rt_flare.components.wire import UncopiedWeights, error_reply, read_report, register_tensors, result_reply
+from rt_flare.components.wire import (
+    ENVIRONMENT,
+    UncopiedWeights,
+    error_reply,
+    read_environment,
+    read_report,
+    register_tensors,
+    result_reply,
+)
+from rt_flare.core.environment import own_environment
 from rt_flare.core.payload import TrainResult
 from rt_flare.core.round_record import Failure
 from rt_flare.core.state_dict import to_plain
@@ -123,6 +132,16 @@ def test_the_time_of_user_code_travels_with_the_update(sent: Any, read: float | 
     report = read_report(_send(reply), "site-1")
     assert report.work_seconds == read
     assert report.contribution("site-1", accepted=True).work_seconds == read
+
+
+@pytest.mark.parametrize("sent", [None, {}, {"python": "3"}, "3.11", [1]])
+def test_a_site_that_says_nothing_readable_of_its_environment_is_not_recorded(sent: object) -> None:
+    """X10, J10"""
+    reply = error_reply(Failure(kind="exception", message="m"))
+    reply.set_header(ENVIRONMENT, sent)
+    assert read_environment(_send(reply)) is None
+    reply.set_header(ENVIRONMENT, own_environment().model_dump())
+    assert read_environment(_send(reply)) == own_environment()
 
 
 def test_weights_that_nobody_changes_are_sent_without_a_copy() -> None:
