@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from rt_flare.report.contents import ReportContents
@@ -28,10 +29,15 @@ def render(template: str, contents: ReportContents, *, escape: Callable[[str], s
     Args:
         template: name of the file.
         contents: is ``report`` in the template, and its ledger ``ledger``.
-        escape: applied to every text that the template puts in; None escapes for HTML.
+        escape: applied to every text that the template puts in, a function of a module; None escapes for HTML.
         values: more names for the template.
     """
 
+    return _compiled(template, escape).render(report=contents, ledger=contents.run.ledger, **values)
+
+
+@cache
+def _compiled(template: str, escape: Callable[[str], str] | None) -> Template:
     def put_in(value: Any) -> Any:
         if value is None:
             return ""
@@ -48,8 +54,7 @@ def render(template: str, contents: ReportContents, *, escape: Callable[[str], s
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": shown_number, "pages": _pages, "bytes": _bytes, "moment": _moment}
-    page = environment.from_string(asset(template))
-    return page.render(report=contents, ledger=contents.run.ledger, **values)
+    return environment.from_string(asset(template))
 
 
 def _pages(rows: Sequence[Any]) -> list[Sequence[Any]]:

@@ -59,7 +59,9 @@ def test_every_curve_is_drawn(browser: Browser, page: Path) -> None:
     """X10: three metrics, local and global, and the phases."""
     browser.open(page)
     assert browser.run("document.querySelectorAll('figure[data-chart] > svg').length") == 7
-    widths = browser.run("[...document.querySelectorAll('svg g .curve:not(.marks)')].map((p) => p.getBBox().width)")
+    widths = browser.run(
+        "[...document.querySelectorAll('svg g .curve:not(.marks, .dots)')].map((p) => p.getBBox().width)"
+    )
     assert len(widths) == 2 * (4 + 4) + 2 * 4
     assert sum(width > 100 for width in widths) >= 2 * 4 + 2
     assert browser.run("document.querySelectorAll('.marks').length") > 0
