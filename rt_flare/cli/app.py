@@ -16,8 +16,9 @@ import typer
 from rt_flare.cli import job, plugins, shards, site
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
-from rt_flare.cli.output_format import Format, FormatOption, ReportFormat, ReportFormatOption
+from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
+from rt_flare.cli.report import report
 from rt_flare.cli.timeouts import app as timeouts_app
 from rt_flare.errors import ConfigError, JobError, RtFlareError
 
@@ -40,6 +41,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
 app.add_typer(site.app, name="site")
+app.command()(report)
 
 
 @app.callback()
@@ -93,25 +95,6 @@ def run(
         num_sites=num_sites,
         out=out,
         as_json=output is Format.JSON,
-    )
-
-
-@app.command()
-def report(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder of a run's results, or what nvflare job download wrote.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File to write. Default: report.html beside files_out; md: stdout."),
-    ] = None,
-    output: ReportFormatOption = ReportFormat.HTML,
-) -> int:
-    """Put a run on one page: metrics, rounds, sites, verdicts, configuration, files. It is read offline."""
-    from rt_flare.cli.report_command import report_command
-
-    return report_command(
-        path=path, out=out, as_markdown=output is ReportFormat.MD, as_json=output is ReportFormat.JSON
     )
 
 
