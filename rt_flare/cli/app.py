@@ -18,6 +18,7 @@ from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
+from rt_flare.cli.report import report
 from rt_flare.cli.timeouts import app as timeouts_app
 from rt_flare.errors import ConfigError, JobError, RtFlareError
 
@@ -40,6 +41,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
 app.add_typer(site.app, name="site")
+app.command()(report)
 
 
 @app.callback()

@@ -164,6 +164,7 @@ class RtFedAvg(ModelController):
             return None
         if previous is not None:
             self._note_global_metrics(previous, current.received_model_metrics())
+        current.stop_collecting()
         record = current.close(self.min_clients, missing=f"no answer within the round's {current.elapsed():.0f} s")
         for lost in (c for c in record.contributions if c.status is ContributionStatus.MISSING):
             self.warning(f"no update: {lost.site}, round {round_number}: {lost.reason}")
@@ -173,7 +174,13 @@ class RtFedAvg(ModelController):
             self.panic(f"round {round_number} failed: {'; '.join(record.verdict_reasons)}")
             return None
         change = self._aggregate(model, record)
-        record = record.model_copy(update={"weight_change": change, "seconds": current.elapsed()})
+        aggregated = current.elapsed()
+        self.save_model(model)
+        phases = {
+            "aggregate_seconds": round(aggregated - (record.collect_seconds or 0.0), 3),
+            "save_seconds": round(current.elapsed() - aggregated, 3),
+        }
+        record = record.model_copy(update={"weight_change": change, "seconds": current.elapsed(), **phases})
         self._announce(ROUND_CLOSED, record)
         self.event(AppEventType.ROUND_DONE)
         self.info(f"Round {round_number} finished: {record.verdict}, {record.num_samples} samples")
@@ -242,7 +249,7 @@ class RtFedAvg(ModelController):
         return accepted
 
     def _aggregate(self, model: FLModel, record: RoundRecord) -> float | None:
-        """Put the mean into ``model``, save it, and return how far the weights moved."""
+        """Put the mean into ``model`` and return how far the weights moved."""
         self.info(f"Start aggregation of {len(record.accepted)} updates.")
         self.event(AppEventType.BEFORE_AGGREGATION)
         result = self.aggregator.aggregate(self.fl_ctx)
@@ -256,7 +263,6 @@ class RtFedAvg(ModelController):
         self.fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, learnable, private=True, sticky=True)
         self.event(AppEventType.AFTER_SHAREABLE_TO_LEARNABLE)
         self.info("End aggregation.")
-        self.save_model(model)
         return change
 
     def _note_global_metrics(self, record: RoundRecord, metrics: dict[str, float] | None) -> None:

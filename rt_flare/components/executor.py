@@ -5,6 +5,7 @@ from __future__ import annotations
 import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads PyTorch faster
 
 # isort: split
+import time
 from typing import Any
 
 from nvflare.apis.dxo import from_shareable
@@ -20,8 +21,15 @@ from pydantic import ValidationError
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
 from rt_flare.components.waiting_task import wait_for_task
-from rt_flare.components.wire import TRAIN_DEADLINE_SECONDS, error_reply, register_tensors, result_reply
+from rt_flare.components.wire import (
+    ENVIRONMENT,
+    TRAIN_DEADLINE_SECONDS,
+    error_reply,
+    register_tensors,
+    result_reply,
+)
 from rt_flare.configs import TrainingConfig
+from rt_flare.core.environment import own_environment
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.payload import RESERVED_ENV
@@ -149,6 +157,11 @@ class PayloadExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Run one task of NVFlare; errors become replies that carry the cause."""
+        reply = self._reply(task_name, shareable, fl_ctx, abort_signal)
+        reply.set_header(ENVIRONMENT, own_environment().model_dump())
+        return reply
+
+    def _reply(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         site = fl_ctx.get_identity_name()
         self._last_round = round_number = shareable.get_header(AppConstants.CURRENT_ROUND, self._last_round)
         try:
@@ -177,19 +190,21 @@ class PayloadExecutor(Executor):
         )
         weights = to_plain(from_shareable(shareable).data)
         self.log_info(fl_ctx, f"{task_name}: round {round_number}, user code starts")
+        started = time.monotonic()
         outcome = self._started_worker(fl_ctx).run(
             task,
             weights,
             deadline_seconds=self._deadline_seconds(shareable),
             aborted=lambda: bool(abort_signal.triggered),
         )
+        work_seconds = round(time.monotonic() - started, 3)
         self._report(task_name, round_number, outcome, fl_ctx)
         if outcome.result is not None and (odd := self._data.odd_sample_count(outcome.result.num_samples)):
             self.log_warning(fl_ctx, odd)
             warnings.append(odd)
         # Without a global model there is nothing to differ from: its first weights travel in full.
         base = weights if self.wire_dtype and weights else None
-        return result_reply(outcome, round_number=round_number, warnings=warnings, base=base)
+        return result_reply(outcome, round_number=round_number, warnings=warnings, work_seconds=work_seconds, base=base)
 
     def _report(self, task_name: str, round_number: int, outcome: TaskOutcome, fl_ctx: FLContext) -> None:
         if outcome.received_model_metrics is not None:

@@ -55,6 +55,8 @@ class RoundListener(Widget):
                 self._rejections[rejection.site] = f"{rejection.reason}: {rejection.message}"
             case EventType.AFTER_PROCESS_SUBMISSION:
                 self._take_answer(fl_ctx)
+            case AppEventType.BEFORE_AGGREGATION if self._open is not None:
+                self._open.stop_collecting()
             case AppEventType.AFTER_AGGREGATION:
                 self._close_open_round(fl_ctx)
             case _ if event_type == ROUND_CLOSED:
@@ -101,6 +103,9 @@ class RoundListener(Widget):
             return
         builder, self._open = self._open, None
         record = builder.close(min_clients=1)
+        if record.collect_seconds is not None:
+            rest = round(record.seconds - record.collect_seconds, 3)
+            record = record.model_copy(update={"aggregate_seconds": rest})
         metrics = builder.received_model_metrics()
         if metrics is not None and self._known.rounds:
             self._known.put(self._known.rounds[-1].model_copy(update={"global_metrics": metrics}))

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from rt_flare.components.tensor_exchange import TensorExchange
 from rt_flare.core.allocator import keep_freed_memory
+from rt_flare.core.environment import Environment
 from rt_flare.core.payload import parse_metrics
 from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
 from rt_flare.core.state_dict import StateDict
@@ -32,6 +33,7 @@ __all__ = [
     "TensorExchangeError",
     "UncopiedWeights",
     "error_reply",
+    "read_environment",
     "read_report",
     "register_tensors",
     "result_reply",
@@ -44,6 +46,8 @@ VALIDATION_SAMPLES = "rt_validation_samples"
 WARNINGS = "rt_warnings"
 WIRE_DTYPE = "rt_wire_dtype"
 WIRE_ERROR = "rt_wire_error"
+WORK_SECONDS = "rt_work_seconds"
+ENVIRONMENT = "rt_environment"
 FAILURE = "rt_failure"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
@@ -112,6 +116,7 @@ class SiteReport:
         validation_samples: samples behind ``received_model_metrics``.
         warnings: odd but no reason to refuse.
         wire_error: see `Contribution`.
+        work_seconds: see `Contribution`.
         failure: the site's error; None when the reply holds a result.
     """
 
@@ -121,6 +126,7 @@ class SiteReport:
     validation_samples: int | None = None
     warnings: list[str] = field(default_factory=list)
     wire_error: float | None = None
+    work_seconds: float | None = None
     failure: Failure | None = None
 
     def contribution(self, site: str, *, accepted: bool, reason: str | None = None) -> Contribution:
@@ -135,12 +141,18 @@ class SiteReport:
             received_model_metrics=self.received_model_metrics,
             warnings=self.warnings,
             wire_error=self.wire_error,
+            work_seconds=self.work_seconds,
             failure=self.failure,
         )
 
 
 def result_reply(
-    outcome: TaskOutcome, *, round_number: int, warnings: list[str], base: StateDict | None = None
+    outcome: TaskOutcome,
+    *,
+    round_number: int,
+    warnings: list[str],
+    work_seconds: float | None = None,
+    base: StateDict | None = None,
 ) -> Shareable:
     """The reply to a train task (weights) or to a validate task (metrics).
 
@@ -149,7 +161,7 @@ def result_reply(
     The weights' meta carries the samples as NVFlare's ``NUM_STEPS_CURRENT_ROUND`` too, and the metrics of the
     received model as ``INITIAL_METRICS``: NVFlare's own aggregators, selectors and writers read those.
     """
-    meta: dict[str, Any] = {WARNINGS: warnings}
+    meta: dict[str, Any] = {WARNINGS: warnings, WORK_SECONDS: work_seconds}
     if outcome.received_model_metrics is not None:
         meta[MetaKey.INITIAL_METRICS] = outcome.received_model_metrics
         meta[VALIDATION_SAMPLES] = outcome.validation_samples
@@ -199,11 +211,20 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
         received_model_metrics=_checked_metrics(received, warnings),
         validation_samples=samples if type(samples) is int and samples > 0 else None,
         warnings=warnings,
-        wire_error=_wire_error(meta.get(WIRE_ERROR)),
+        wire_error=_magnitude(meta.get(WIRE_ERROR)),
+        work_seconds=_magnitude(meta.get(WORK_SECONDS)),
     )
 
 
-def _wire_error(sent: Any) -> float | None:
+def read_environment(reply: Shareable) -> Environment | None:
+    """Read what a site says that it runs on; None when it says nothing, or nothing that can be read."""
+    try:
+        return Environment.model_validate(reply.get_header(ENVIRONMENT))
+    except ValidationError:
+        return None
+
+
+def _magnitude(sent: Any) -> float | None:
     return sent if type(sent) is float and 0 <= sent < math.inf else None
 
 

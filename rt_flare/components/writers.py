@@ -6,6 +6,7 @@ from nvflare.apis.fl_context import FLContext
 
 from rt_flare.components.round_listener import RoundListener
 from rt_flare.components.site import run_dir
+from rt_flare.components.site_environments import SiteEnvironments
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure
 
@@ -15,11 +16,25 @@ FILES_FOLDER = "files_out"
 
 
 class MetricsWriter(RoundListener):
-    """Writes ``metrics.json`` and ``metrics_summary.json``: per round and site the metrics, samples and seconds."""
+    """Writes ``metrics.json`` and ``metrics_summary.json``: per round and site the metrics, samples and seconds.
+
+    And ``environment.json``: what the server and the sites run on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._environments = SiteEnvironments()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Follow the rounds, and what the sites say of themselves."""
+        self._environments.handle_event(event_type, fl_ctx)
+        super().handle_event(event_type, fl_ctx)
 
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
-        """Replace both files, atomically."""
-        ledger.write_metrics(run_dir(fl_ctx) / FILES_FOLDER)
+        """Replace the files, each atomically."""
+        folder = run_dir(fl_ctx) / FILES_FOLDER
+        ledger.write_metrics(folder)
+        self._environments.write(folder, ledger.job_id)
 
 
 class RoundSummaryWriter(RoundListener):

@@ -24,6 +24,7 @@ class RoundBuilder:
         self.round_number = round_number
         self.expected_sites = sorted(set(expected_sites))
         self.contributions: dict[str, Contribution] = {}
+        self._collect_seconds: float | None = None
         self._validations: list[tuple[int, dict[str, float]]] = []
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
@@ -61,6 +62,10 @@ class RoundBuilder:
         """Seconds since the round started."""
         return round(time.monotonic() - self._started, 3)
 
+    def stop_collecting(self) -> None:
+        """Note that from now on no more answers are waited for; `close` tells when that was."""
+        self._collect_seconds = self.elapsed()
+
     def received_model_metrics(self) -> dict[str, float] | None:
         """Sample-weighted means of what the sites measured on the model that this round started from."""
         return mean_metrics(self._validations) or None
@@ -85,6 +90,7 @@ class RoundBuilder:
             verdict_reasons=reasons,
             started_at=self._started_at.isoformat(timespec="milliseconds"),
             seconds=self.elapsed(),
+            collect_seconds=self._collect_seconds,
             num_samples=sum(c.num_samples or 0 for c in accepted),
             weight_change=weight_change,
             wire_error=max((c.wire_error for c in accepted if c.wire_error is not None), default=None),

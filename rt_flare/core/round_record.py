@@ -91,6 +91,8 @@ class Contribution(_Record):
         failure: the site's error, when ``status`` is ``failed``.
         wire_error: largest relative rounding error of one element of the update's difference as it was sent,
             ``|sent - exact| / |exact|``; None when the update travelled in full.
+        work_seconds: time that user code took at the site, by the site's clock: validation of the received model,
+            then training; None when the site does not say.
     """
 
     site: str
@@ -103,6 +105,7 @@ class Contribution(_Record):
     warnings: list[str] = Field(default_factory=list)
     failure: Failure | None = None
     wire_error: float | None = None
+    work_seconds: float | None = None
 
 
 class RoundRecord(_Record):
@@ -118,6 +121,12 @@ class RoundRecord(_Record):
         weight_change: L2 norm of (new global model - old one) over that of the old one, floating-point
             parameters only; None when there is no old or no new model.
         wire_error: largest of the accepted contributions' ``wire_error``; None when all travelled in full.
+        collect_seconds: the round's first part, until no more answers were waited for; None where it is not known.
+        aggregate_seconds: its second part: the aggregation, as far as it was not done while answers came, and the
+            weight change; None where it is not known, and when the round gave no model.
+        save_seconds: its third part: giving the new model to the persistor, with the wait for an earlier one that was
+            still being written; the file is written while the next round runs. None as above, and under NVFlare's own
+            controllers.
         train_metrics: sample-weighted means of the sites' metrics of their locally trained models.
         global_metrics: sample-weighted means of the metrics that sites measured on this round's global model, when
             they received it in the next round or in the final validation; None until then, or without a
@@ -133,6 +142,9 @@ class RoundRecord(_Record):
     num_samples: int
     weight_change: float | None = None
     wire_error: float | None = None
+    collect_seconds: float | None = None
+    aggregate_seconds: float | None = None
+    save_seconds: float | None = None
     train_metrics: dict[str, float] = Field(default_factory=dict)
     global_metrics: dict[str, float] | None = None
     contributions: list[Contribution]

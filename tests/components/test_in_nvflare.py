@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from rt_flare.core.environment import own_environment, read_environments
 from rt_flare.core.round_record import ContributionStatus, Verdict
 from rt_flare.jobs.doctor import diagnose
 from rt_flare.jobs.outcome import JobState, RunOutcome
@@ -164,6 +165,15 @@ def test_our_controller_runs_on_while_enough_sites_answer_and_fails_when_too_few
     assert "fl_train_model" in source[(failures[2].line or 0) - 1]
     assert "NaN" in failures[2].message
     assert [record.num_samples for record in outcome.rounds[:3]] == [50, 40, 30]
+    for record in outcome.rounds[:3]:
+        assert all(0 < (c.work_seconds or 0) <= (c.seconds or 0) for c in record.accepted)  # X10
+        phases = [record.collect_seconds, record.aggregate_seconds, record.save_seconds]
+        assert sum(phase for phase in phases if phase is not None) <= record.seconds + 0.01
+        assert None not in phases
+    assert outcome.rounds[3].aggregate_seconds is None
+    environments = read_environments(outcome.server_dir / "files_out" / "environment.json")
+    assert environments.server == own_environment()
+    assert {site.site: site.torch for site in environments.sites} == dict.fromkeys(SITES, own_environment().torch)
     assert [record.global_metrics for record in outcome.rounds[:2]] == [
         {"accuracy": pytest.approx(v)} for v in (0.25, 0.5)
     ]
@@ -186,6 +196,8 @@ def test_our_components_work_under_scatter_and_gather(run: Run) -> None:
     assert outcome.state is JobState.FINISHED
     assert [record.verdict for record in outcome.rounds] == [Verdict.OK, Verdict.DEGRADED, Verdict.OK]
     assert _statuses(outcome)[1] == ["accepted", "failed", "accepted"]
+    assert all(record.collect_seconds is not None and record.save_seconds is None for record in outcome.rounds)
+    assert all(record.aggregate_seconds is not None for record in outcome.rounds)
     assert outcome.rounds[1].contributions[1].status is ContributionStatus.FAILED
     assert _models(outcome) == [f"model_round_{i}.pt" for i in range(3)]
     # J5, X6: NVFlare's controller keeps the site's error to itself; the server's log has its traceback all the same.

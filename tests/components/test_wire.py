@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,16 @@ from nvflare.apis.dxo import from_shareable
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.utils import fobs
 
-from rt_flare.components.wire import UncopiedWeights, error_reply, read_report, register_tensors, result_reply
+from rt_flare.components.wire import (
+    ENVIRONMENT,
+    UncopiedWeights,
+    error_reply,
+    read_environment,
+    read_report,
+    register_tensors,
+    result_reply,
+)
+from rt_flare.core.environment import own_environment
 from rt_flare.core.payload import TrainResult
 from rt_flare.core.round_record import Failure
 from rt_flare.core.state_dict import to_plain
@@ -125,6 +135,25 @@ def test_an_error_that_is_no_number_is_not_recorded(wrong: object) -> None:
     assert read_report(_send(reply), "site-1").wire_error == 0.0
     reply["DXO"]["meta"]["rt_wire_error"] = wrong
     assert read_report(_send(reply), "site-1").wire_error is None
+
+
+@pytest.mark.parametrize(("sent", "read"), [(1.5, 1.5), (0.0, 0.0), (-1.0, None), ("1", None), (None, None)])
+def test_the_time_of_user_code_travels_with_the_update(sent: Any, read: float | None) -> None:
+    """X10: a number of seconds, or nothing."""
+    reply = result_reply(_outcome({"t": torch.ones(1)}), round_number=0, warnings=[], work_seconds=sent)
+    report = read_report(_send(reply), "site-1")
+    assert report.work_seconds == read
+    assert report.contribution("site-1", accepted=True).work_seconds == read
+
+
+@pytest.mark.parametrize("sent", [None, {}, {"python": "3"}, "3.11", [1]])
+def test_a_site_that_says_nothing_readable_of_its_environment_is_not_recorded(sent: object) -> None:
+    """X10, J10"""
+    reply = error_reply(Failure(kind="exception", message="m"))
+    reply.set_header(ENVIRONMENT, sent)
+    assert read_environment(_send(reply)) is None
+    reply.set_header(ENVIRONMENT, own_environment().model_dump())
+    assert read_environment(_send(reply)) == own_environment()
 
 
 def test_weights_that_nobody_changes_are_sent_without_a_copy() -> None:

@@ -31,6 +31,7 @@ SCHEMAS = {
     "metrics": METRICS_FILE,
     "metrics_summary": METRICS_SUMMARY_FILE,
     "model": "model_round_0.json",
+    "environment": "environment.json",
 }
 RECORDS = {"round": RoundRecord, "contribution": Contribution, "failure": Failure}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -57,6 +58,7 @@ contributions = st.builds(
     seconds=st.none() | st.floats(),
     warnings=st.lists(text, max_size=2),
     failure=st.none() | failures,
+    work_seconds=st.none() | st.floats(),
 )
 records = st.builds(
     RoundRecord,
@@ -67,6 +69,9 @@ records = st.builds(
     seconds=st.floats(),
     num_samples=counts,
     weight_change=st.none() | st.floats(),
+    collect_seconds=st.none() | st.floats(),
+    aggregate_seconds=st.none() | st.floats(),
+    save_seconds=st.none() | st.floats(),
     train_metrics=metrics,
     global_metrics=st.none() | metrics,
     contributions=st.lists(contributions, max_size=3),

@@ -89,6 +89,17 @@ def test_times_are_measured_from_the_rounds_start() -> None:
     assert abs(datetime.fromisoformat(record.started_at) - before) < timedelta(seconds=5)
 
 
+def test_the_end_of_collecting_is_recorded_where_it_was_noted() -> None:
+    """X10: what a report draws as waiting and training; otherwise it is not known."""
+    builder = RoundBuilder(0, "a")
+    builder.add(accepted("a", 1))
+    assert builder.close(1).collect_seconds is None
+    builder.stop_collecting()
+    record = builder.close(1)
+    assert record.collect_seconds is not None
+    assert 0 <= record.collect_seconds <= record.seconds
+
+
 @pytest.mark.parametrize("change", [None, 0.25])
 def test_the_weight_change_is_recorded(change: float | None) -> None:
     """X1"""

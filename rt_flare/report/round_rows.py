@@ -1,0 +1,97 @@
+"""The rounds as rows of tables: all of them, those whose verdict needs a reason, and some with their sites' times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rt_flare.core.round_record import RoundRecord, Verdict
+from rt_flare.report.phase_chart import Bar, phase_bar, site_bar
+from rt_flare.report.round_phases import Phase, SiteTime, round_phases, site_times
+
+__all__ = ["RoundDetail", "RoundRow", "VerdictRow", "round_details", "round_rows", "verdict_rows"]
+
+MAX_DETAILS = 30
+MAX_SITES = 12
+MAX_REASONS = 8
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One round.
+
+    Attributes:
+        record: its record.
+        num_accepted: accepted contributions.
+        phases: where its time went.
+        bars: the same as a bar, on one scale for all rounds.
+    """
+
+    record: RoundRecord
+    num_accepted: int
+    phases: tuple[Phase, ...]
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """A round that was not OK: the first reasons, and the number of those left out."""
+
+    record: RoundRecord
+    reasons: tuple[str, ...]
+    num_more: int
+
+
+@dataclass(frozen=True)
+class RoundDetail:
+    """The slowest sites of one round, each with its times and a bar, and the number of sites left out."""
+
+    record: RoundRecord
+    sites: tuple[tuple[SiteTime, tuple[Bar, ...]], ...]
+    num_more: int
+
+
+def round_rows(records: Sequence[RoundRecord]) -> list[RoundRow]:
+    """Every round."""
+    phases = [round_phases(record) for record in records]
+    longest = max((sum(phase.seconds for phase in parts) for parts in phases), default=0.0)
+    return [
+        RoundRow(record, len(record.accepted), parts, tuple(phase_bar(parts, longest)))
+        for record, parts in zip(records, phases, strict=True)
+    ]
+
+
+def verdict_rows(records: Sequence[RoundRecord]) -> list[VerdictRow]:
+    """The rounds that were not OK."""
+    return [
+        VerdictRow(
+            record, tuple(record.verdict_reasons[:MAX_REASONS]), max(0, len(record.verdict_reasons) - MAX_REASONS)
+        )
+        for record in records
+        if record.verdict is not Verdict.OK
+    ]
+
+
+def round_details(records: Sequence[RoundRecord]) -> list[RoundDetail]:
+    """The sites' times of up to 30 rounds: all, or those that were not OK and the longest of the others."""
+    chosen = list(records)
+    if len(records) > MAX_DETAILS:
+        ranked = sorted(records, key=lambda r: (r.verdict is Verdict.OK, -_duration(r), r.round))
+        troubled = sum(record.verdict is not Verdict.OK for record in records)
+        # At most half of them for the verdicts, so that the slow rounds have their place.
+        kept = min(troubled, MAX_DETAILS // 2)
+        chosen = [*ranked[:kept], *ranked[troubled : troubled + MAX_DETAILS - kept]]
+        chosen.sort(key=lambda record: record.round)
+    return [_detail(record) for record in chosen if record.contributions]
+
+
+def _detail(record: RoundRecord) -> RoundDetail:
+    times = site_times(record, limit=MAX_SITES)
+    longest = max(t.travel_seconds + (t.work_seconds or 0.0) + t.idle_seconds for t in times)
+    sites = tuple((time, tuple(site_bar(time, longest))) for time in times)
+    return RoundDetail(record, sites, len(record.contributions) - len(times))
+
+
+def _duration(record: RoundRecord) -> float:
+    return record.seconds if math.isfinite(record.seconds) else 0.0
