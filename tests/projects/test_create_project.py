@@ -21,7 +21,13 @@ def _rt_flare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("kind", list(ProjectKind))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind in (ProjectKind.TABULAR, ProjectKind.TEXT) else [])
+        for kind in ProjectKind
+    ],
+)
 def test_a_project_is_written_with_its_data_and_has_no_mistake(tmp_path: Path, kind: ProjectKind) -> None:
     """C6, K1, K10: read, rendered and checked; the code itself runs in the slow test below."""
     files = create_project(kind, tmp_path / "mine")

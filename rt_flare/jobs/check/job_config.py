@@ -129,7 +129,8 @@ def _check_sites(job: JobFiles, settings: JobSettings, client: Path, server: Pat
         fix = "Give every site a shard of its own."
         numbers = ", ".join(f"{site}: {number}" for site, number in shards.items())
         yield error("site-shards", client, numbers, f"1 to {len(shards)}, each once", fix, field="site_shards")
-    if isinstance(of_round, int) and isinstance(of_job, int) and of_job > of_round:
+    possible = isinstance(of_job, int) and (not shards or of_job <= len(shards))
+    if possible and isinstance(of_round, int) and isinstance(of_job, int) and of_job > of_round:
         fix = f"Set both to {of_job}, or the job is aborted when a site leaves, though a round needs only {of_round}."
         yield warning("min-clients-differ", job.meta_file, str(of_job), f"{of_round}, as in {server.name}", fix)
 

@@ -35,7 +35,8 @@ def draw(shape: str, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
         "cross": (np.minimum(across, along) < 1.2) & (np.maximum(across, along) < radius),
     }[shape]
     pixels = np.where(inside, 200, 40) + generator.normal(0, 20, size=inside.shape)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    picture: npt.NDArray[np.uint8] = np.clip(pixels, 0, 255).astype(np.uint8)
+    return picture
 
 
 def main() -> None:
