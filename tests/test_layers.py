@@ -20,7 +20,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("hookspecs", "plugin_loading", "catalog", "builtin_plugin", "datasets"),
     ("components", "timeouts", "testing"),
     ("jobs",),
-    ("sdk", "cli", "report", "quickstart"),
+    ("sdk", "cli", "report", "quickstart", "projects"),
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 NVFLARE_ALLOWED = {"components", "timeouts", "testing", "jobs", "sdk"}

@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 
 from rt_flare.cli import job, plugins, shards, site
+from rt_flare.cli.check import check
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
+from rt_flare.cli.init import init
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.cli.report import report
@@ -37,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(init)
+app.command()(check)
 app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
@@ -71,19 +75,20 @@ def quickstart(
 
 @app.command()
 def run(
-    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job.")],
+    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job, or a project.")],
     sites: Annotated[str | None, typer.Option(metavar="A,B,...", help="Names of the sites, with commas.")] = None,
     num_sites: Annotated[
         int | None, typer.Option("-n", min=1, max=100, metavar="N", help="That many sites: site-1, site-2, ...")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results. Default: ./JOB_FOLDER's name + '-run'.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the results. Default: ./NAME-run for the job NAME, PROJECT/run."),
     ] = None,
     output: FormatOption = Format.TXT,
 ) -> int:
-    """Run a job folder in NVFlare's simulator on this machine and collect its results.
+    """Run a job folder, or a project's job, in NVFlare's simulator on this machine and collect its results.
 
-    Without --sites and -n, the sites are those that the job has shards for, or as many as it needs at least.
+    Without --sites and -n, the sites are those that there are shards for, or as many as the job needs at least.
     """
     from rt_flare.cli.run_command import run_command
 

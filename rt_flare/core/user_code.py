@@ -67,7 +67,7 @@ class UserCode:
         try:
             return parse_result(self._call(self._train, payload, out_dir, logger), out_dir)
         except ResultError as error:
-            error.source = _source(self._train)
+            error.source = error.source or _source(self._train)
             raise
 
     def validate(self, payload: Payload, out_dir: Path, logger: UserLogger) -> Validation | None:

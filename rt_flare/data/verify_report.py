@@ -19,11 +19,14 @@ class ShardProblem:
         shard: name of the ZIP; "" for what is wrong with all of them together.
         line: line of the manifest, where there is one.
         what: what was found and what was expected.
+        kind: ``shard-row``, ``shard-count``, ``shard-structure``, ``manifest-missing``, ``manifest-line``, ``uri``,
+            ``file-missing``, ``image`` or ``label``.
     """
 
     shard: str
     line: int | None
     what: str
+    kind: str = "shard-structure"
 
     def __str__(self) -> str:
         line = "" if self.line is None else f":{self.line}"
@@ -83,9 +86,9 @@ class VerifyReport:
         """Whether nothing is wrong."""
         return self.num_problems == 0
 
-    def add(self, shard: str, what: str, line: int | None = None) -> None:
-        """Note a problem."""
+    def add(self, shard: str, what: str, line: int | None = None, *, kind: str = "shard-structure") -> None:
+        """Note a problem of a kind (see `ShardProblem`)."""
         self.num_problems += 1
         self._kept[shard] += 1
         if self._kept[shard] <= MAX_PROBLEMS:
-            self.problems.append(ShardProblem(shard=shard, line=line, what=what))
+            self.problems.append(ShardProblem(shard=shard, line=line, what=what, kind=kind))

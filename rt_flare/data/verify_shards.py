@@ -58,9 +58,10 @@ def verify_shards(
     report = VerifyReport()
     paths, problems = list_shard_files(folder)
     for problem in problems:
-        report.add("", problem)
+        report.add("", problem, kind="shard-row")
     if options.num_sites is not None and len(paths) != options.num_sites:
-        report.add("", f"{folder}: found {len(paths)} shards for {options.num_sites} sites, expected one per site")
+        counts = f"found {len(paths)} shards for {options.num_sites} sites, expected one per site"
+        report.add("", f"{folder}: {counts}", kind="shard-count")
     total = sum(path.stat().st_size for path in paths)
     done = 0
 
@@ -82,7 +83,7 @@ def verify_manifest(
     """Check a manifest by itself: its format, the form of its uris, its labels; the files are not looked for."""
     report = VerifyReport()
     if not path.is_file():
-        report.add("", f"{path}: no such file, expected a manifest")
+        report.add("", f"{path}: no such file, expected a manifest", kind="manifest-missing")
         return report
     findings = ShardFindings(name=path.name)
     size = path.stat().st_size
@@ -131,7 +132,8 @@ class _ShardCheck:
             lines = self._check_manifest(archive, manifest, {info.filename for info in files})
         elif self._options.manifest_file:
             self._problem(
-                f"found no {self._options.manifest_file} at the root. Put one there, or check shards without one"
+                f"found no {self._options.manifest_file} at the root. Put one there, or check shards without one",
+                kind="manifest-missing",
             )
         for info in files:
             if info is not manifest:
@@ -146,7 +148,8 @@ class _ShardCheck:
         for entry in _manifest_items(scan, self._path.name, self._findings, self._report):
             name = _check_uri(entry, self._root, self._path.name, self._findings, self._report)
             if name is not None and name not in names:
-                self._problem(f"sample {entry.id!r}: uri: found {entry.uri!r}, expected a file in the ZIP", entry.line)
+                what = f"sample {entry.id!r}: uri: found {entry.uri!r}, expected a file in the ZIP"
+                self._problem(what, entry.line, kind="file-missing")
             elif name is not None:
                 lines.setdefault(name, entry.line)
         self._count(info.compress_size)
@@ -166,11 +169,12 @@ class _ShardCheck:
             if decode:
                 decode_square(bytes(content), 3, 8)
         except DataError as error:
-            self._problem(f"{info.filename!r}: {str(error).removeprefix(f'{self._path}: ')}", line)
+            kind = "image" if decode else "shard-structure"
+            self._problem(f"{info.filename!r}: {str(error).removeprefix(f'{self._path}: ')}", line, kind=kind)
         self._count(info.compress_size)
 
-    def _problem(self, what: str, line: int | None = None) -> None:
-        self._report.add(self._path.name, what, line)
+    def _problem(self, what: str, line: int | None = None, *, kind: str = "shard-structure") -> None:
+        self._report.add(self._path.name, what, line, kind=kind)
 
 
 def _manifest_items(
@@ -179,7 +183,8 @@ def _manifest_items(
     """Yield the entries, with their labels counted and all problems reported."""
     for item in scan:
         if isinstance(item, ManifestProblem):
-            report.add(name, f"{item.field}: found {item.found}, expected {item.expected}", item.line)
+            what = f"{item.field}: found {item.found}, expected {item.expected}"
+            report.add(name, what, item.line, kind="manifest-line")
             continue
         findings.num_samples += 1
         for label in item.y:
@@ -203,7 +208,7 @@ def _check_uri(
     try:
         return entry_name(entry.uri, root)
     except DataError as error:
-        report.add(name, f"sample {entry.id!r}: {error}", entry.line)
+        report.add(name, f"sample {entry.id!r}: {error}", entry.line, kind="uri")
         return None
 
 
@@ -216,6 +221,7 @@ def _judge_labels(report: VerifyReport, num_classes: int) -> None:
                 f"sample {shard.max_label_id!r}: found label {shard.max_label}, expected 0 to {num_classes - 1}. Set "
                 f"num_classes to at least {report.num_classes}, or to 0 to infer it.",
                 shard.max_label_line,
+                kind="label",
             )
         if shard.num_unlisted:
             report.notes.append(f"{shard.name}: {shard.num_unlisted} files are not named by the manifest")

@@ -13,10 +13,14 @@ from rt_flare.errors import JobError
 __all__ = ["sibling_modules"]
 
 
-def sibling_modules(module: Path) -> dict[str, Path]:
+def sibling_modules(module: Path, *, text: str | None = None) -> dict[str, Path]:
     """Find the Python files beside ``module`` that it imports, directly or through one another.
 
     A sibling is ``name.py``, or a folder ``name/`` with an ``__init__.py``, of which every Python file is taken.
+
+    Args:
+        module: the module; with ``text``, its content, it need not exist.
+        text: the module's source, instead of the file's.
 
     Returns:
         Path relative to the module's folder (POSIX) to file, in the order of the names; ``module`` itself only when
@@ -31,7 +35,9 @@ def sibling_modules(module: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     queue = [module.resolve()]
     while queue:
-        for name in sorted(_imported_names(queue.pop())):
+        file = queue.pop()
+        source = text.encode() if text is not None and file == module.resolve() else file.read_bytes()
+        for name in sorted(_imported_names(file, source)):
             for file in _files_of(folder, name):
                 key = file.relative_to(folder).as_posix()
                 if key not in found:
@@ -40,10 +46,10 @@ def sibling_modules(module: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _imported_names(file: Path) -> set[str]:
+def _imported_names(file: Path, source: bytes) -> set[str]:
     """Top-level names of the absolute imports of a file, those inside functions too."""
     try:
-        tree = ast.parse(file.read_bytes(), filename=str(file))
+        tree = ast.parse(source, filename=str(file))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise JobError(f"{file}{f':{line}' if line else ''}: no valid Python: {error}") from error
