@@ -21,7 +21,7 @@ from rt_flare.jobs.deployed_job import DeployedJob
 from rt_flare.jobs.deployed_results import collect_download, collect_run_folder
 from rt_flare.jobs.job_requests import JobRequests
 from rt_flare.jobs.job_results import publish_results
-from rt_flare.jobs.job_status import JobStatus, Owner, Progress, now_text, read_status
+from rt_flare.jobs.job_status import JobStatus, Owner, Progress, read_status
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.poc import PocDeployment
@@ -75,16 +75,8 @@ def run_owned_job(folder: Path) -> JobState:
     """
     submission = read_submission(folder)
     processes, requests = OwnedProcesses(), JobRequests(folder)
-    status = JobStatus(
-        name=submission.name,
-        where=submission.where,
-        min_clients=submission.min_clients,
-        reason="starting",
-        submitted_at=submission.submitted_at,
-        updated_at=now_text(),
-        owner=Owner.this_process(processes.mark),
-    )
-    recorder = StatusRecorder(folder, status)
+    first = read_status(folder).model_copy(update={"reason": "starting", "owner": Owner.this_process(processes.mark)})
+    recorder = StatusRecorder(folder, first)
     run = _simulate if submission.where == "simulator" else _deploy
     try:
         run(folder, submission, recorder, requests, processes)

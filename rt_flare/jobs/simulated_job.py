@@ -150,7 +150,7 @@ def _site_processes(simulator: psutil.Process | None) -> set[str]:
     if simulator is None:
         return found
     try:
-        children = simulator.children()
+        children = simulator.children(recursive=True)
     except psutil.NoSuchProcess:
         return found
     for child in children:

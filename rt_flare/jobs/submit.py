@@ -14,10 +14,11 @@ from rt_flare.jobs.hocon import read_hocon
 from rt_flare.jobs.job_owner import WORKSPACE, start_owner
 from rt_flare.jobs.job_requests import JobRequests
 from rt_flare.jobs.job_sites import default_sites
-from rt_flare.jobs.job_status import STATUS_FILE, JobStatus, now_text, read_status, write_status
+from rt_flare.jobs.job_status import STATUS_FILE, JobStatus, SiteStatus, now_text, read_status, write_status
 from rt_flare.jobs.render import check_sites
 from rt_flare.jobs.submission import Submission, write_submission
 from rt_flare.jobs.submitted_job import Job
+from rt_flare.jobs.worker_counts import WorkerCounts
 
 __all__ = ["submit_job"]
 
@@ -57,6 +58,8 @@ def submit_job(
         kit=str(destination.kit) if destination.kit else None,
         min_clients=max(int(meta.get("min_clients") or 1), 1),
         reason="submitted",
+        workers=WorkerCounts(total=len(named)),
+        sites=tuple(SiteStatus(name=site) for site in named),
         submitted_at=now_text(),
         updated_at=now_text(),
     )
