@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rt_flare.core.durable_io import to_strict_json
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure, Verdict
 
@@ -52,7 +53,7 @@ class LiveJob(BaseModel):
         stop_reason, error, state: see `Ledger`.
     """
 
-    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="ignore")
 
     sites: dict[str, LiveSite] = Field(default_factory=dict)
     round: int | None = None
@@ -74,8 +75,8 @@ class LiveJob(BaseModel):
             self.metrics = {**last.train_metrics, **(last.global_metrics or {})}
 
     def document(self) -> dict[str, Any]:
-        """JSON values only."""
-        return self.model_dump(mode="json")
+        """Strict JSON values."""
+        return dict(to_strict_json(self.model_dump(mode="json")))
 
 
 def stop_reason_text(value: object) -> str:

@@ -127,7 +127,7 @@ class AdminConnection:
                 return JobError(f"the server of {self.kit} does not take the job: {error}")
             case api_spec.JobNotRunning():
                 return JobNotRunningError(str(error))
-            case api_spec.NoReply() | api_spec.SessionClosed() | ConnectionError() | TimeoutError():
+            case api_spec.SessionClosed() | ConnectionError() | TimeoutError():
                 self._session = None
                 return LinkError(f"no connection to the server of {self.kit}: {text}")
             case Exception() if any(sign in text for sign in _LOST):

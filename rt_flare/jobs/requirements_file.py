@@ -37,7 +37,8 @@ def _problems(line: str) -> Iterator[str]:
     try:
         requirement = Requirement(line)
     except InvalidRequirement as error:
-        yield f"found {line!r}, expected a requirement as 'torch>=2.4': {error}"
+        why = str(error).partition("\n")[0]
+        yield f"found {line!r}, expected a requirement as 'torch>=2.4': {why}"
         return
     if requirement.marker is not None and not requirement.marker.evaluate():
         return
