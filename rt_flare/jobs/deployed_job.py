@@ -239,7 +239,7 @@ def _started_before(meta: dict[str, Any], server_start: float | None) -> bool:
 def _lost_with_the_server(now: str) -> dict[str, Any]:
     message = (
         "the server was started again while the job ran; NVFlare does not take it up again and shows it as running "
-        "for ever. Go on from the last complete round with rt-flare resume, or submit it again"
+        "for ever. Cancel it there and submit it again"
     )
     error = Failure(kind="server", message=message)
     return {"state": JobState.FAILED, "error": error, "reason": None, "ended_at": now}
