@@ -67,10 +67,10 @@ def submit_command(
 
 
 def status_command(*, job: str, kit: Path | None, as_json: bool) -> int:
-    """Show a job's status, and return the exit code: 1 for one that has failed or was cancelled."""
+    """Show a job's status, and return the exit code: 1 for a failed or cancelled job, 2 when its server is silent."""
     found = find_job(job, kit)
     status = found.refresh()
-    code = _exit_code(status)
+    code = _exit_code(status) if found.answers else ExitCode.CONNECTION
     if as_json:
         return print_envelope("status", _document(found, status), code)
     print_status(make_console(), status)

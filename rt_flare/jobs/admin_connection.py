@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 _CONNECT_SECONDS = 10.0
 _COMMAND_SECONDS = 5.0
 _SLACK_SECONDS = 5.0
+_IDLE_SECONDS = 5.0
 # How NVFlare's client words that a request had no answer; most of it has no type of its own.
 _LOST = ("FLCommunicationError", "ERROR_SERVER_CONNECTION", "ERROR_RUNTIME", "Failed to communicate")
 
@@ -24,7 +25,8 @@ class AdminConnection:
     """Connects with an administrator's startup kit on first use, and again after the connection was lost.
 
     Each command runs in a thread of its own and is given up at its deadline: NVFlare's own client may wait for ever
-    for a server that is gone. Not to be used from several threads at once.
+    for a server that is gone. A connection that is not used is closed after a few seconds, and opened again when it
+    is: NVFlare's threads would otherwise keep the process from ending.
 
     Args:
         kit: the administrator's startup kit.
@@ -33,6 +35,8 @@ class AdminConnection:
     def __init__(self, kit: Path) -> None:
         self.kit = kit
         self._session: Any = None
+        self._lock = threading.RLock()
+        self._rest: threading.Timer | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,20 +57,32 @@ class AdminConnection:
             KitError: the kit cannot be used.
             DeploymentError: the server could not do it.
         """
-        if self._session is None:
-            self._session = self._within(_CONNECT_SECONDS + _SLACK_SECONDS, self._connect)
-        session = self._session
+        with self._lock:
+            if self._rest is not None:
+                self._rest.cancel()
+            try:
+                if self._session is None:
+                    self._session = self._within(_CONNECT_SECONDS + _SLACK_SECONDS, self._connect)
+                session = self._session
 
-        def command() -> _T:
-            session.set_timeout(timeout_seconds)
-            return function(session)
+                def command() -> _T:
+                    session.set_timeout(timeout_seconds)
+                    return function(session)
 
-        return self._within(timeout_seconds + _SLACK_SECONDS, command)
+                return self._within(timeout_seconds + _SLACK_SECONDS, command)
+            finally:
+                self._rest = threading.Timer(_IDLE_SECONDS, self.close)
+                self._rest.daemon = True
+                self._rest.start()
 
     def close(self) -> None:
         """Log out; a server that does not answer is not waited for."""
-        session, self._session = self._session, None
-        if session is not None:
+        with self._lock:
+            if self._rest is not None:
+                self._rest.cancel()
+            session, self._session = self._session, None
+            if session is None:
+                return
             try:
                 self._within(_SLACK_SECONDS, session.close)
             except (LinkError, AccessError, DeploymentError):

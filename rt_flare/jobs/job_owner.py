@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from rt_flare.core.round_record import Failure
-from rt_flare.errors import JobError, LinkError
+from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, LinkError
 from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
 from rt_flare.jobs.deployed_results import collect_download, collect_run_folder
@@ -37,6 +37,8 @@ WORKSPACE = "workspace"
 _POLL_SECONDS = 0.9
 _START_SECONDS = 60.0
 _SILENCE_SECONDS = 60.0
+_started: list[subprocess.Popen[bytes]] = []
+"""Kept: an object of a process that runs on must not be thrown away."""
 
 
 def start_owner(folder: Path) -> None:
@@ -55,6 +57,7 @@ def start_owner(folder: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _started.append(process)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if read_status(folder).owner is not None:
@@ -131,22 +134,17 @@ def _deploy(
 
 def _follow(poc: PocDeployment, job: DeployedJob, recorder: StatusRecorder, requests: JobRequests) -> JobStatus:
     """Look at the job until it has ended, and return its last status, which is not recorded yet."""
-    cancelled = stopping = False
+    pending = {"cancel", "stop"}
     silent_since: float | None = None
     while True:
         try:
-            if requests.cancelled and not cancelled:
-                job.cancel()
-                cancelled = True
-            if (reason := requests.stop_reason) and not stopping and recorder.status.state is JobState.RUNNING:
-                job.stop(reason)
-                stopping = True
+            _pass_on(job, recorder, requests, pending)
             status = job.look(recorder.status)
             if status.state.is_final:
                 return status
             recorder.put(status)
             silent_since = None
-        except LinkError as error:
+        except (LinkError, DeploymentError) as error:
             silent_since = silent_since or time.monotonic()
             dead = not poc.site_processes("server")
             if dead or time.monotonic() - silent_since > _SILENCE_SECONDS:
@@ -155,6 +153,20 @@ def _follow(poc: PocDeployment, job: DeployedJob, recorder: StatusRecorder, requ
                 return recorder.status.model_copy(update={"state": JobState.FAILED, "error": failure})
             recorder.update(reason=str(error))
         time.sleep(_POLL_SECONDS)
+
+
+def _pass_on(job: DeployedJob, recorder: StatusRecorder, requests: JobRequests, pending: set[str]) -> None:
+    """Do what others ask for, each once; a job that cannot end after a round goes on, and the log says so."""
+    if requests.cancelled and "cancel" in pending:
+        job.cancel()
+        pending.discard("cancel")
+    reason = requests.stop_reason
+    if reason and "stop" in pending and recorder.status.state is JobState.RUNNING:
+        try:
+            job.stop(reason)
+        except (JobError, JobNotRunningError) as error:
+            print(f"not stopped: {error}", file=sys.stderr)
+        pending.discard("stop")
 
 
 def _finish(folder: Path, submission: Submission, recorder: StatusRecorder, outcome: RunOutcome) -> None:

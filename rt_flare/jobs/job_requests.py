@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rt_flare.core.durable_io import write_bytes
 from rt_flare.core.live_job import STOP_FILE, stop_reason_text
+from rt_flare.errors import JobError
+from rt_flare.jobs.hocon import read_hocon
 
-__all__ = ["JobRequests"]
+__all__ = ["JobRequests", "check_stoppable"]
 
 _CANCEL_FILE = "cancel_requested.txt"
 
@@ -45,3 +47,19 @@ class JobRequests:
     def cancelled(self) -> bool:
         """Whether the job is to be ended at once."""
         return self._cancel.is_file()
+
+
+def check_stoppable(folder: Path) -> None:
+    """Check that the workflow of the job in ``folder`` can end after a round.
+
+    Raises:
+        JobError: it is one of NVFlare's own.
+    """
+    config = folder / "job" / "app" / "config"
+    path = next((p for p in (config / f"config_fed_server{end}" for end in (".json", ".conf")) if p.is_file()), None)
+    workflows = read_hocon(path).get("workflows", []) if path is not None else []
+    paths = [str(workflow.get("path", "")) for workflow in workflows]
+    if paths and all(path.startswith("nvflare.") for path in paths):
+        raise JobError(
+            f"{folder}: its workflow ({', '.join(paths)}) cannot end after a round, as RtFedAvg can; cancel the job"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rt_flare.errors import JobError, JobNotRunningError
+from rt_flare.jobs.abandoned_job import is_abandoned, settle_abandoned
 from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
 from rt_flare.jobs.destination import Destination
@@ -86,9 +87,10 @@ def submit_job(
 def _refuse_running(folder: Path) -> None:
     if not (folder / STATUS_FILE).is_file():
         return
-    job = Job.open(folder)
-    status = read_status(folder) if job.status.owner is None else job.status
     # A job on a server goes on without this folder: only one that runs here stands in the way.
+    status = read_status(folder)
+    if is_abandoned(status):
+        status = settle_abandoned(folder)
     if status.owner is not None and not status.state.is_final:
         raise JobNotRunningError(
             f"{folder}: job {status.name} is {status.state}; wait for it, cancel it, or choose another name"

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from rt_flare.core.round_record import Failure
-from rt_flare.errors import JobError, JobNotRunningError, JobTimeoutError, LinkError
+from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, JobTimeoutError, LinkError
 from rt_flare.jobs.abandoned_job import is_abandoned, settle_abandoned
 from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
 from rt_flare.jobs.deployed_results import collect_download
 from rt_flare.jobs.destination import find_admin_kit
-from rt_flare.jobs.hocon import read_hocon
-from rt_flare.jobs.job_requests import JobRequests
+from rt_flare.jobs.job_logs import logs_in
+from rt_flare.jobs.job_requests import JobRequests, check_stoppable
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import JobStatus, Progress, now_text, read_status, seconds_since, write_status
 from rt_flare.jobs.outcome import JobState
@@ -94,6 +94,11 @@ class Job:
         return self.refresh() if old and not self._status.state.is_final else self._status
 
     @property
+    def answers(self) -> bool:
+        """Whether the job's server answered when it was last asked."""
+        return self._silent_since is None
+
+    @property
     def name(self) -> str:
         """The job's name."""
         return self._status.name
@@ -166,7 +171,7 @@ class Job:
         if self._remote is not None:
             self._remote.stop(reason)
         elif self.folder is not None:
-            _check_stoppable(self.folder)
+            check_stoppable(self.folder)
             JobRequests(self.folder).ask_to_stop(reason)
 
     def cancel(self, timeout_seconds: float = 60.0) -> JobState:
@@ -196,7 +201,7 @@ class Job:
             return {}
         status = self.status
         if status.state.is_final or status.kit is None:
-            return _logs_in(self.folder, running=not status.state.is_final)
+            return logs_in(self.folder, running=not status.state.is_final)
         with AdminConnection(Path(status.kit)) as connection:
             return DeployedJob(connection, status.job_id).logs()
 
@@ -233,8 +238,14 @@ class Job:
         status = read_status(folder)
         if is_abandoned(status):
             return settle_abandoned(folder)
+        silent = seconds_since(status.updated_at) > _SIGN_OF_LIFE_SECONDS
+        if status.owner is None and not status.state.is_final and silent:
+            failure = Failure(
+                kind="server", message="the process that was to run the job never started; submit it again"
+            )
+            return status.model_copy(update={"state": JobState.FAILED, "error": failure, "reason": None})
         elsewhere = status.owner is not None and not status.owner.is_here
-        if elsewhere and not status.state.is_final and seconds_since(status.updated_at) > _SIGN_OF_LIFE_SECONDS:
+        if elsewhere and not status.state.is_final and silent:
             assert status.owner is not None
             reason = f"no sign of life from {status.owner.host} since {status.updated_at}"
             return status.model_copy(update={"reason": reason})
@@ -243,7 +254,7 @@ class Job:
     def _asked(self, remote: DeployedJob) -> JobStatus:
         try:
             status = remote.look(self._status)
-        except LinkError as error:
+        except (LinkError, DeploymentError) as error:
             self._silent_since = self._silent_since or time.monotonic()
             return self._status.model_copy(update={"reason": str(error)})
         self._silent_since = None
@@ -265,26 +276,3 @@ class Job:
         state = self.refresh().state
         if state.is_final:
             raise JobNotRunningError(f"job {self.name} is {state} already and cannot be {what}")
-
-
-def _check_stoppable(folder: Path) -> None:
-    config = folder / "job" / "app" / "config"
-    path = next((p for p in (config / f"config_fed_server{end}" for end in (".json", ".conf")) if p.is_file()), None)
-    workflows = read_hocon(path).get("workflows", []) if path is not None else []
-    paths = [str(workflow.get("path", "")) for workflow in workflows]
-    if paths and all(path.startswith("nvflare.") for path in paths):
-        raise JobError(
-            f"{folder}: its workflow ({', '.join(paths)}) cannot end after a round, as RtFedAvg can; cancel the job"
-        )
-
-
-def _logs_in(folder: Path, *, running: bool) -> dict[str, str]:
-    sites = read_submission(folder).sites
-    if running:
-        root = folder / "workspace" / "simulator"
-        files = {name: root / name / "log.txt" for name in ("server", *sites)}
-    else:
-        out = folder / "files_out"
-        files = {"server": out / "server.log"}
-        files |= {site: out / f"client_{number}.log" for number, site in enumerate(sites, start=1)}
-    return {name: path.read_text(errors="replace") for name, path in files.items() if path.is_file()}
