@@ -208,3 +208,10 @@ def test_a_password_is_shown_nowhere() -> None:
         assert "tops3cret" not in text
         assert "12345678" not in text
         assert "key-of-mine" not in repr(config)
+
+
+def test_a_storage_with_a_password_in_its_url_is_refused_without_showing_it() -> None:
+    """C3: it would stand in the job's folder."""
+    with pytest.raises(ConfigError, match="Credentials") as refused:
+        ResonTech(ResonTechConfig(storage="s3://me:tops3cret@host/bucket"))
+    assert "tops3cret" not in str(refused.value)
