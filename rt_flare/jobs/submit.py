@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rt_flare.errors import JobError, JobNotRunningError
 from rt_flare.jobs.abandoned_job import is_abandoned, settle_abandoned
@@ -114,6 +115,6 @@ def _place(job_folder: Path, folder: Path) -> None:
     shutil.copytree(job_folder, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _meta(job_folder: Path) -> dict[str, object]:
+def _meta(job_folder: Path) -> dict[str, Any]:
     path = next(p for p in (job_folder / "meta.json", job_folder / "meta.conf") if p.is_file())
     return read_hocon(path)
