@@ -28,6 +28,7 @@ from rt_flare.jobs.poc import PocDeployment
 from rt_flare.jobs.results import collect_results
 from rt_flare.jobs.simulated_job import SimulationWatch
 from rt_flare.jobs.simulator import run_simulator
+from rt_flare.jobs.site_errors import with_last_errors
 from rt_flare.jobs.status_recorder import StatusRecorder
 from rt_flare.jobs.submission import Submission, read_submission
 
@@ -178,8 +179,15 @@ def _finish(folder: Path, submission: Submission, recorder: StatusRecorder, outc
         last = outcome.rounds[-1]
         metrics = {**last.train_metrics, **(last.global_metrics or {})}
         progress = Progress(round=last.round, num_rounds=outcome.num_rounds, verdict=last.verdict, metrics=metrics)
+    known = with_last_errors(recorder.status, outcome)
     recorder.update(
-        state=outcome.state, error=outcome.error, stop_reason=outcome.stop_reason, progress=progress, reason=None
+        sites=known.sites,
+        workers=known.workers,
+        state=outcome.state,
+        error=outcome.error,
+        stop_reason=outcome.stop_reason,
+        progress=progress,
+        reason=None,
     )
 
 

@@ -19,6 +19,7 @@ from rt_flare.jobs.job_requests import JobRequests, check_stoppable
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import JobStatus, Progress, now_text, read_status, seconds_since, write_status
 from rt_flare.jobs.outcome import JobState
+from rt_flare.jobs.site_errors import with_last_errors
 from rt_flare.jobs.submission import read_submission
 from rt_flare.jobs.worker_counts import WorkerCounts
 
@@ -269,7 +270,8 @@ class Job:
         submission = read_submission(self.folder)
         outcome = collect_download(self._remote, self.folder, submission.sites, self._status)
         changes = {"state": outcome.state, "error": outcome.error, "stop_reason": outcome.stop_reason}
-        self._status = self._status.model_copy(update=changes | {"updated_at": now_text()})
+        known = with_last_errors(self._status, outcome)
+        self._status = known.model_copy(update=changes | {"updated_at": now_text()})
         write_status(self.folder, self._status)
 
     def _refuse_ended(self, what: str) -> None:
