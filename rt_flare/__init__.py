@@ -9,15 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rt_flare.configs import FederationConfig, TrainingConfig
+    from rt_flare.configs import FederationConfig, ResonTechConfig, TrainingConfig
     from rt_flare.data.image_batches import normalize_images
     from rt_flare.datasets import open_dataset
+    from rt_flare.jobs.submitted_job import Job
+    from rt_flare.sdk import ResonTech
 
 __version__ = "0.1.0"
-__all__ = ["FederationConfig", "TrainingConfig", "__version__", "normalize_images", "open_dataset"]
+__all__ = [
+    "FederationConfig",
+    "Job",
+    "ResonTech",
+    "ResonTechConfig",
+    "TrainingConfig",
+    "__version__",
+    "normalize_images",
+    "open_dataset",
+]
 
 _HOME = {
     "FederationConfig": "rt_flare.configs",
+    "Job": "rt_flare.jobs.submitted_job",
+    "ResonTech": "rt_flare.sdk",
+    "ResonTechConfig": "rt_flare.configs",
     "TrainingConfig": "rt_flare.configs",
     "normalize_images": "rt_flare.data.image_batches",
     "open_dataset": "rt_flare.datasets",

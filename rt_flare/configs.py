@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import warnings
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-__all__ = ["FederationConfig", "TrainingConfig"]
+__all__ = ["FederationConfig", "ResonTechConfig", "TrainingConfig"]
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -87,3 +88,47 @@ class FederationConfig(_Config):
                 f"found {value!r}"
             )
         return value
+
+
+class ResonTechConfig(_Config):
+    """Where jobs go, and who sends them.
+
+    Attributes:
+        base_url: ``simulator:``, ``poc:`` (a deployment of the job's own on this machine), ``poc:FOLDER`` (one that
+            runs), or the folder of an administrator's startup kit.
+        email: NVFlare's name of the user; chooses among several kits in a folder.
+        password: accepted and not used: NVFlare knows its users by certificates.
+        sftp_key_file: accepted and not used; deprecated.
+        storage: where ``jobs/NAME/`` stands: a local folder, or the URL of one in a storage that fsspec knows.
+    """
+
+    # Values of a wrong type would otherwise stand in the message.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: str = "simulator:"
+    email: str = ""
+    password: SecretStr = Field(default=SecretStr(""), repr=False)
+    sftp_key_file: str = Field(default="~/.ssh/id_ed25519", repr=False)
+    storage: str = "."
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_web_address(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                "base_url: found the address of a web service, expected simulator:, poc:, poc:FOLDER or the folder of "
+                "an administrator's startup kit: jobs go to an NVFlare server, which its kit names"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _say_what_is_unused(self) -> Self:
+        if self.password.get_secret_value():
+            warnings.warn(
+                "password: not used; NVFlare knows its users by the certificate in their startup kit", stacklevel=3
+            )
+        if "sftp_key_file" in self.model_fields_set:
+            warnings.warn(
+                "sftp_key_file: deprecated and not used; files go through the storage, as s3://", stacklevel=3
+            )
+        return self

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AccessError",
     "ConfigError",
     "ContractError",
     "DataError",
     "DeploymentError",
     "JobError",
+    "JobNotRunningError",
+    "JobTimeoutError",
     "KitError",
     "LinkError",
     "ManifestError",
@@ -19,6 +22,7 @@ __all__ = [
     "RtFlareError",
     "ShardError",
     "StateDictError",
+    "UnknownStatusError",
     "UpdateError",
     "WorkerDiedError",
     "WorkerError",
@@ -135,10 +139,34 @@ class JobError(RtFlareError):
     code = "job"
 
 
+class JobNotRunningError(RtFlareError):
+    """What was asked of a job can only be done while it runs."""
+
+    code = "job_not_running"
+
+
+class JobTimeoutError(RtFlareError):
+    """A job did not come to its end within the time that was given for waiting; it goes on."""
+
+    code = "job_timeout"
+
+
+class UnknownStatusError(RtFlareError):
+    """NVFlare reports a job's status by a name that rt_flare does not know."""
+
+    code = "unknown_status"
+
+
 class DeploymentError(RtFlareError):
-    """A local NVFlare deployment cannot be provisioned, started or stopped."""
+    """An NVFlare deployment cannot be provisioned, started or stopped, or refuses a command."""
 
     code = "deployment"
+
+
+class AccessError(RtFlareError):
+    """A server refuses the user, or what the user asked for."""
+
+    code = "access"
 
 
 class KitError(ConfigError):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rt_flare.cli import job, plugins, shards, site
+from rt_flare.cli import job, jobs, plugins, shards, site
 from rt_flare.cli.check import check
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
@@ -22,7 +22,7 @@ from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.cli.report import report
 from rt_flare.cli.timeouts import app as timeouts_app
-from rt_flare.errors import ConfigError, JobError, RtFlareError
+from rt_flare.errors import AccessError, ConfigError, JobError, JobTimeoutError, LinkError, RtFlareError
 
 __all__ = ["app", "main"]
 
@@ -34,7 +34,6 @@ _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="rt-flare",
     help="Federated training of PyTorch models with NVIDIA FLARE.",
-    add_completion=False,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -122,24 +121,31 @@ def doctor(
     return doctor_command(path=path, job_id=job_id, as_json=output is Format.JSON)
 
 
+jobs.add_job_commands(app)
 app.add_typer(timeouts_app, name="timeouts")
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 4 wrong usage, 5 an error of rt_flare's own."""
+    """Run the command line and exit: 0 done, 1 failed, 2 no server, 3 timeout, 4 wrong usage, 5 an error of our own."""
     signal.signal(signal.SIGTERM, _terminated)
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
     try:
         code = app(args=arguments, prog_name="rt-flare", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:  # Typer's answer to Ctrl-C, with which it passes on what was interrupted
-            _report(arguments, ExitCode.INTERRUPTED, "interrupted", "interrupted; every process of the run has ended")
+            goes_on = arguments[:1] in (["submit"], ["watch"], ["cancel"])
+            what = "a job that was submitted goes on" if goes_on else "every process of the run has ended"
+            _report(arguments, ExitCode.INTERRUPTED, "interrupted", f"interrupted; {what}")
     except _COMMAND_LINE_ERROR as error:
         message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         hint = "; see rt-flare --help" if isinstance(error, _USAGE_ERROR) else ""
         code = _report(arguments, ExitCode.USAGE, "usage", f"{message}{hint}")
     except (ConfigError, JobError) as error:
         code = _report(arguments, ExitCode.USAGE, error.code, str(error))
+    except (LinkError, AccessError) as error:
+        code = _report(arguments, ExitCode.CONNECTION, error.code, str(error))
+    except JobTimeoutError as error:
+        code = _report(arguments, ExitCode.TIMEOUT, error.code, str(error))
     except (RtFlareError, OSError) as error:
         code = _report(arguments, ExitCode.FAILED, getattr(error, "code", "os"), str(error))
     except Exception as error:  # noqa: BLE001 - the last one to see it

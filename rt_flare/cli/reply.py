@@ -26,6 +26,8 @@ def outcome_document(
     ``held_out_accuracy`` and ``central_accuracy`` are null unless ``extra`` has them.
     """
     return {
+        "schema_version": "1",
+        "status": "ok" if exit_code(outcome) is ExitCode.OK else "error",
         "schema": _SCHEMA,
         "command": command,
         "state": outcome.state.value,
@@ -46,6 +48,10 @@ def outcome_document(
 def error_document(command: str, code: ExitCode, kind: str, message: str) -> dict[str, Any]:
     """What kept a command from coming to a result."""
     return {
+        "schema_version": "1",
+        "status": "error",
+        "error_code": kind.upper(),
+        "message": message,
         "schema": _SCHEMA,
         "command": command,
         "state": "CANCELLED" if code is ExitCode.INTERRUPTED else None,

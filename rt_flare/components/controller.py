@@ -10,6 +10,7 @@ from typing import Any
 
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import from_shareable
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.aggregator import Aggregator
@@ -19,10 +20,11 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, STOP_REQUESTED, UPDATE_REJECTED, JobEnding
 from rt_flare.components.gated_aggregator import GatedAggregator
 from rt_flare.components.persistor import CONTRIBUTORS, CustomPersistor
 from rt_flare.components.site import code_dir
+from rt_flare.components.stop_request import StopRequest
 from rt_flare.components.wire import (
     NUM_SAMPLES,
     TRAIN_DEADLINE_SECONDS,
@@ -109,15 +111,17 @@ class RtFedAvg(ModelController):
         register_tensors()
         self._best = BestModel(best_metric, patience)
         self._rejections: dict[str, str] = {}
-        self._stop_reason: str | None = None
+        self._stop = StopRequest(self._announce_stop)
 
     def request_stop(self, reason: str) -> None:
         """End the job after the current round, with its outputs complete."""
-        self._stop_reason = self._stop_reason or reason
+        self._stop.make(reason)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Note why the aggregator refuses an update."""
+        """Note why the aggregator refuses an update, and listen for a wish to stop."""
         super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.START_RUN:
+            self._stop.listen(fl_ctx)
         if event_type == UPDATE_REJECTED:
             rejection = fl_ctx.get_prop(UPDATE_REJECTED)
             self._rejections[rejection.site] = f"{rejection.reason}: {rejection.message}"
@@ -148,13 +152,17 @@ class RtFedAvg(ModelController):
             record = self._run_round(round_number, model, record)
             if record is None or self.abort_signal.triggered:
                 return
-            if self._stop_reason:
-                self.info(f"stopping after round {round_number}: {self._stop_reason}")
-                self._announce(JOB_ENDING, JobEnding(stop_reason=self._stop_reason))
+            if (reason := self._stop.look(self.fl_ctx)) and round_number + 1 < self.num_rounds:
+                self.info(f"stopping after round {round_number}: {reason}")
+                self._announce(JOB_ENDING, JobEnding(stop_reason=reason))
                 break
         if record is not None:
             self._evaluate_last(model, record)
         self.event(AppEventType.TRAINING_FINISHED)
+
+    def _announce_stop(self, reason: str, fl_ctx: FLContext) -> None:
+        self.log_info(fl_ctx, f"to stop after the current round: {reason}")
+        self.fire_event_with_data(STOP_REQUESTED, fl_ctx, STOP_REQUESTED, reason)
 
     def _run_round(self, round_number: int, model: FLModel, previous: RoundRecord | None) -> RoundRecord | None:
         """Run one round; None when the job must end. ``model`` receives the new weights."""

@@ -35,6 +35,7 @@ class RoundListener(Widget):
         self._open: RoundBuilder | None = None
         self._announced = False
         self._rejections: dict[str, str] = {}
+        self._lost: set[str] = set()
 
     @abstractmethod
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
@@ -64,6 +65,10 @@ class RoundListener(Widget):
                 self._put(fl_ctx.get_prop(ROUND_CLOSED), fl_ctx)
             case _ if event_type == JOB_ENDING:
                 self._note_ending(fl_ctx.get_prop(JOB_ENDING), fl_ctx)
+            case EventType.CLIENT_DISCONNECTED:
+                self._lost.add(str(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)))
+            case EventType.CLIENT_RECONNECTED:
+                self._lost.discard(str(fl_ctx.get_prop(FLContextKey.RECONNECTED_CLIENT_NAME)))
             case EventType.FATAL_SYSTEM_ERROR:
                 self._note_fatal_error(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA, "")), fl_ctx)
             case EventType.END_RUN:
@@ -123,6 +128,8 @@ class RoundListener(Widget):
 
     def _note_fatal_error(self, reason: str, fl_ctx: FLContext) -> None:
         failures = self._open.failures if self._open else []
+        if self._lost:
+            reason = f"{reason}: lost {', '.join(sorted(self._lost))}"
         first = failures[0] if failures else Failure(kind="server", message=reason)
         self._note_ending(JobEnding(error=first), fl_ctx)
 

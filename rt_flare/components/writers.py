@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nvflare.apis.fl_context import FLContext
 
+from rt_flare.components.live_status import LiveStatus
 from rt_flare.components.round_listener import RoundListener
 from rt_flare.components.site import run_dir
 from rt_flare.components.site_environments import SiteEnvironments
@@ -40,8 +41,18 @@ class MetricsWriter(RoundListener):
 class RoundSummaryWriter(RoundListener):
     """Writes ``fl_round_complete.json``: per round the verdict and what became of every site's contribution.
 
-    The errors of sites come with their tracebacks into the server's log, whichever controller runs.
+    The errors of sites come with their tracebacks into the server's log, whichever controller runs. While the job
+    runs it also answers `rt-flare status` (see `LiveStatus`).
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live = LiveStatus()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Follow the rounds and the sites."""
+        super().handle_event(event_type, fl_ctx)
+        self._live.handle_event(event_type, fl_ctx)
 
     def note_failure(self, failure: Failure, fl_ctx: FLContext) -> None:
         """Log a site's error."""
@@ -49,4 +60,5 @@ class RoundSummaryWriter(RoundListener):
 
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
         """Replace the file, atomically."""
+        self._live.follow(ledger)
         ledger.write_round_summary(run_dir(fl_ctx) / FILES_FOLDER)

@@ -24,10 +24,13 @@ class OwnedProcesses:
     NVFlare's processes put themselves into sessions of their own, and those whose parent has died belong to init:
     neither the process group nor the tree finds them all. So every process gets a mark in its environment that its
     descendants inherit, unique to this object; a process is ended only if it carries it.
+
+    Args:
+        mark: that of processes which another object has started, to find them again; None for a new one.
     """
 
-    def __init__(self) -> None:
-        self._mark = uuid.uuid4().hex
+    def __init__(self, mark: str | None = None) -> None:
+        self.mark = mark or uuid.uuid4().hex
 
     def start(
         self,
@@ -48,7 +51,7 @@ class OwnedProcesses:
         return subprocess.Popen(
             list(command),
             cwd=cwd,
-            env={**environment, _MARKER: self._mark},
+            env={**environment, _MARKER: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -62,7 +65,7 @@ class OwnedProcesses:
             try:
                 if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if process.environ().get(_MARKER) == self._mark:
+                if process.environ().get(_MARKER) == self.mark:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
                 continue  # it ended while we looked, or belongs to somebody else

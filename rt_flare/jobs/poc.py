@@ -42,6 +42,7 @@ class PocDeployment:
         class_prefixes: packages whose classes a job without custom code may use.
         server_settings: settings of the server's own, as ``{"heart_beat_timeout": 60}``.
         run_in: words before the command of a site or the server, as ``{"site-1": ("ip", "netns", "exec", "x")}``.
+        mark: see `OwnedProcesses`.
 
     Raises:
         ConfigError: the sites' names cannot be used.
@@ -57,6 +58,7 @@ class PocDeployment:
         class_prefixes: Sequence[str] = ("rt_flare.",),
         server_settings: Mapping[str, Any] | None = None,
         run_in: Mapping[str, Sequence[str]] | None = None,
+        mark: str | None = None,
     ) -> None:
         check_sites(sites)
         self.folder = folder.resolve()
@@ -65,7 +67,7 @@ class PocDeployment:
         self.class_prefixes = tuple(class_prefixes)
         self.server_settings = dict(server_settings or {})
         self.run_in = dict(run_in or {})
-        self._owned = OwnedProcesses()
+        self._owned = OwnedProcesses(mark)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._kits = self.folder
         self._log_offsets: dict[str, int] = {}

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from rt_flare.core.ledger import Ledger
+from rt_flare.core.live_job import LIVE_FILE
 from rt_flare.core.round_record import Failure, RoundRecord
 from rt_flare.errors import JobError
 from rt_flare.jobs.doctor import find_root_cause
@@ -20,7 +23,7 @@ from rt_flare.jobs.plain_path import plain_path
 from rt_flare.jobs.render import check_sites
 from rt_flare.jobs.simulator_policy import allow_in_simulator
 
-__all__ = ["run_simulator"]
+__all__ = ["LiveSimulation", "RunEnding", "run_simulator", "simulated_outcome"]
 
 # NVFlare gives every job in the simulator this id.
 _JOB_ID = "simulate_job"
@@ -45,6 +48,29 @@ class _Layout:
         return self.root / site / "log.txt"
 
 
+@dataclass(frozen=True)
+class LiveSimulation:
+    """A run at one moment.
+
+    Attributes:
+        server_dir: NVFlare's run folder of the server; made while the simulator starts.
+        process: the simulator's own process; the sites' are its children.
+        summary: the round summary; None before the job began.
+    """
+
+    server_dir: Path
+    process: psutil.Process | None
+    summary: Ledger | None
+
+
+@dataclass(frozen=True)
+class RunEnding:
+    """Why a run is ended from outside: its state, and the error of a failed one."""
+
+    state: JobState
+    error: Failure | None = None
+
+
 def run_simulator(
     job_folder: Path,
     workspace: Path,
@@ -52,6 +78,8 @@ def run_simulator(
     *,
     threads: int | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
+    on_look: Callable[[LiveSimulation], RunEnding | None] | None = None,
+    processes: OwnedProcesses | None = None,
     linger_seconds: float = _LINGER_SECONDS,
 ) -> RunOutcome:
     """Run a job to its end.
@@ -66,6 +94,8 @@ def run_simulator(
         threads: sites that train at the same time; None for all. With fewer, NVFlare starts a new process for every
             task.
         on_round: called with every closed round, once, in order, while the job runs.
+        on_look: called five times a second; what it returns, if not None, ends the run at once.
+        processes: starts the run's processes and ends them; None for an object of its own.
         linger_seconds: how long the simulator may take to end once the job has; then it is ended.
 
     Raises:
@@ -79,10 +109,11 @@ def run_simulator(
     workspace.mkdir(parents=True, exist_ok=True)
     console = workspace / "console.log"
     layout = _Layout(workspace.resolve() / "simulator")
-    # A summary of an earlier run must not be taken for this one's.
-    (layout.server_dir / SUMMARY_FILE).unlink(missing_ok=True)
+    # What an earlier run said of itself must not be taken for this one's.
+    for name in (SUMMARY_FILE, Path(LIVE_FILE)):
+        (layout.server_dir / name).unlink(missing_ok=True)
     allow_in_simulator(layout.root)
-    processes = OwnedProcesses()
+    processes = processes or OwnedProcesses()
     started = time.monotonic()
     with plain_path(workspace) as plain, console.open("wb") as output:
         try:
@@ -100,7 +131,7 @@ def run_simulator(
                 environment=os.environ,
                 output=output,
             )
-            lingered = _follow(process, layout, on_round, linger_seconds)
+            lingered, ending = _follow(process, layout, on_round, on_look, linger_seconds)
         finally:
             processes.end_all()
     seconds = time.monotonic() - started
@@ -112,24 +143,34 @@ def run_simulator(
         console=console,
         seconds=seconds,
         notes=notes if lingered else (),
+        ending=ending,
     )
+
+
+def simulated_outcome(workspace: Path, sites: Sequence[str], ending: RunEnding) -> RunOutcome:
+    """Describe what a run left in ``workspace`` when nobody saw its end."""
+    layout = _Layout(workspace.resolve() / "simulator")
+    console = workspace / "console.log"
+    return _outcome(layout, sites=sites, exit_code=None, console=console, seconds=0.0, notes=(), ending=ending)
 
 
 def _follow(
     process: subprocess.Popen[bytes],
     layout: _Layout,
     on_round: Callable[[RoundRecord], None] | None,
+    on_look: Callable[[LiveSimulation], RunEnding | None] | None,
     linger_seconds: float,
-) -> bool:
-    """Report rounds until the process ends; True when it was still there long after the job's end."""
+) -> tuple[bool, RunEnding | None]:
+    """Report rounds until the run ends: whether the process was still there long after the job, and who ended it."""
     reported = 0
     ended_at: float | None = None
     version: tuple[int, int] | None = None
+    summary: Ledger | None = None
     while True:
         running = process.poll() is None
         version, last_version = _version(layout.server_dir / SUMMARY_FILE), version
-        summary = read_summary(layout.server_dir) if version != last_version else None
-        if summary is not None:
+        if version != last_version and (found := read_summary(layout.server_dir)) is not None:
+            summary = found
             for record in summary.rounds[reported:]:
                 if on_round is not None:
                     on_round(record)
@@ -137,10 +178,21 @@ def _follow(
             if JobState(summary.state).is_final and ended_at is None:
                 ended_at = time.monotonic()
         if not running:
-            return False
+            return False, None
         if ended_at is not None and time.monotonic() - ended_at > linger_seconds:
-            return True
+            return True, None
+        if on_look is not None and ended_at is None:
+            ending = on_look(LiveSimulation(layout.server_dir, _living(process), summary))
+            if ending is not None:
+                return False, ending
         time.sleep(_POLL_SECONDS)
+
+
+def _living(process: subprocess.Popen[bytes]) -> psutil.Process | None:
+    try:
+        return psutil.Process(process.pid)
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _version(path: Path) -> tuple[int, int] | None:
@@ -160,10 +212,11 @@ def _outcome(
     console: Path,
     seconds: float,
     notes: tuple[str, ...],
+    ending: RunEnding | None = None,
 ) -> RunOutcome:
     summary = read_summary(layout.server_dir)
     site_logs = {site: layout.log(site) for site in sites}
-    state, error = _judge(summary, exit_code)
+    state, error = (ending.state, ending.error) if ending else _judge(summary, exit_code)
     if state is JobState.FAILED and error is None:
         error = find_root_cause(layout.log("server"), site_logs, console) or Failure(
             kind="server",
