@@ -129,7 +129,7 @@ class PayloadExecutor(Executor):
         register_tensors()
         self._worker: Worker | None = None
         self._last_round = 0
-        self._asks_first = False
+        self._asks_first, self._has_answered = True, False
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Start the worker early, so that it imports user code while the server prepares; end it with the job."""
@@ -138,8 +138,8 @@ class PayloadExecutor(Executor):
             if isinstance(worker, TrainingWorker):
                 worker.start()
         elif event_type == EventType.AFTER_SEND_TASK_RESULT:
-            self._asks_first = True
-        elif event_type == EventType.BEFORE_PULL_TASK and self._asks_first:
+            self._has_answered = True
+        elif event_type == EventType.BEFORE_PULL_TASK and self._asks_first and self._has_answered:
             self._asks_first = wait_for_task(fl_ctx)
         elif event_type in (EventType.END_RUN, EventType.SWAP_OUT):
             if self._worker is not None:

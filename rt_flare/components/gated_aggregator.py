@@ -23,6 +23,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
+from rt_flare.components.waiting_task import answer_sites
 from rt_flare.components.wire import NUM_SAMPLES, WIRE_DTYPE, register_tensors
 from rt_flare.core.state_dict import StateDict, describe, to_plain
 from rt_flare.core.update_gate import UpdateGate
@@ -109,6 +110,8 @@ class GatedAggregator(ModelAggregator):
             self._start_round(fl_ctx.get_prop(AppConstants.CURRENT_ROUND))
         elif event_type == EventType.START_RUN:
             self.fl_ctx = fl_ctx
+            # Here, because every workflow that rt_flare's executor serves has an aggregator.
+            answer_sites(fl_ctx)
 
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """Check and add one site's reply. Never raises: a refused update returns False, and the log says why."""

@@ -11,7 +11,6 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.widgets.widget import Widget
 from packaging.version import Version
 
-from rt_flare.components.waiting_task import answer_sites
 from rt_flare.errors import ConfigError
 
 __all__ = ["RoundPace"]
@@ -26,8 +25,7 @@ class RoundPace(Widget):
     NVFlare 2.9 looks at its standing tasks every 0.2 s and lets its own controllers wait for a task in steps of 0.2 s:
     two waits in every round of ScatterAndGather, of 0.2 s on average together. The argument ``task_check_period`` of a
     controller, which should set them, does not reach them. This widget sets them in every workflow of the job when it
-    starts. `RtFedAvg` does not wait for them in its rounds; its end does, once. It also answers sites of a simulated
-    job that ask whether a task waits for them (see `waiting_task`).
+    starts. `RtFedAvg` does not wait for them in its rounds; its end does, once.
 
     Args:
         period_seconds: the period in seconds, above 0 and at most 1; 0.05 costs the server about 0.1 % of a core.
@@ -54,7 +52,6 @@ class RoundPace(Widget):
         """Set the period before the first workflow starts."""
         if event_type == EventType.START_RUN:
             runner: Any = fl_ctx.get_prop(FLContextKey.RUNNER)
-            answer_sites(runner, fl_ctx.get_engine())
             for workflow in runner.config.workflows:
                 self._set_period(workflow, fl_ctx)
 

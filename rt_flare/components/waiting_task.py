@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nvflare.apis.fl_constant import ReturnCode, SiteType
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode, SiteType
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 
@@ -24,8 +24,11 @@ _ANSWER_SECONDS = 2.0
 _MAX_SECONDS = 5.0
 
 
-def answer_sites(runner: Any, engine: Any) -> None:
-    """Let the server's job process answer `wait_for_task`; ``runner`` is NVFlare's ServerRunner."""
+def answer_sites(fl_ctx: FLContext) -> None:
+    """Let the server's process of a simulated job answer `wait_for_task`; elsewhere, nobody asks."""
+    if fl_ctx.get_job_id() != _SIMULATED_JOB:
+        return
+    runner: Any = fl_ctx.get_prop(FLContextKey.RUNNER)
 
     def answer(topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
         workflow = runner.current_wf
@@ -34,14 +37,14 @@ def answer_sites(runner: Any, engine: Any) -> None:
         reply[_WAITS] = workflow is None or _waits(workflow.controller.communicator, site)
         return reply
 
-    engine.register_aux_message_handler(TOPIC, answer)
+    fl_ctx.get_engine().register_aux_message_handler(TOPIC, answer)
 
 
 def wait_for_task(fl_ctx: FLContext) -> bool:
     """In the simulator, wait up to 5 s for a task of this site; elsewhere, return at once.
 
     Returns:
-        Whether it is worth calling again: False outside the simulator, and where the server does not answer.
+        Whether it is worth calling again: False outside the simulator, and where the server cannot answer.
     """
     if fl_ctx.get_job_id() != _SIMULATED_JOB:
         return False
@@ -57,7 +60,7 @@ def wait_for_task(fl_ctx: FLContext) -> bool:
         )
         reply = (replies or {}).get(SiteType.SERVER)
         if reply is None or reply.get_return_code() != ReturnCode.OK:
-            return False
+            return reply is None or reply.get_return_code() != ReturnCode.TOPIC_UNKNOWN
         if reply.get(_WAITS):
             break
         time.sleep(_POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +14,17 @@ from torch.nn.parameter import is_lazy
 from rt_flare.core.pieces import pieces
 from rt_flare.errors import StateDictError
 
-__all__ = ["StateDict", "TensorSpec", "check_fit", "describe", "fit_names", "is_finite", "load_strictly", "to_plain"]
+__all__ = [
+    "StateDict",
+    "TensorSpec",
+    "check_fit",
+    "describe",
+    "fit_names",
+    "is_finite",
+    "largest_magnitude",
+    "load_strictly",
+    "to_plain",
+]
 
 StateDict = dict[str, torch.Tensor]
 _WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
@@ -67,12 +78,17 @@ def is_finite(tensor: torch.Tensor) -> bool:
     """Whether a plain tensor of any dtype is free of NaN and infinities."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    if not tensor.is_floating_point() or not tensor.numel():
-        return True
+    return not tensor.is_floating_point() or math.isfinite(largest_magnitude(tensor))
+
+
+def largest_magnitude(tensor: torch.Tensor) -> float:
+    """Return the largest absolute value in a plain floating-point tensor; 0 if it is empty, NaN if it holds one."""
+    if not tensor.numel():
+        return 0.0
     # The extremes of values with a NaN are NaN: one pass, nothing allocated. 8-bit floats have no such kernel.
     narrow = tensor.dtype.itemsize == 1
     extremes = [torch.stack(torch.aminmax(piece.float() if narrow else piece)) for (piece,) in pieces(tensor)]
-    return bool(torch.isfinite(torch.cat(extremes)).all())
+    return float(torch.cat(extremes).abs().max())
 
 
 def fit_names(state: Mapping[str, torch.Tensor], expected: Iterable[str]) -> StateDict:

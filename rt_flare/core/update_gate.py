@@ -8,8 +8,17 @@ from typing import Any
 import torch
 
 from rt_flare.core.sample_count import sample_count_problem
-from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, fit_names, is_finite, to_plain
-from rt_flare.core.wire_dtype import BFLOAT16, from_difference
+from rt_flare.core.state_dict import (
+    StateDict,
+    TensorSpec,
+    check_fit,
+    describe,
+    fit_names,
+    is_finite,
+    largest_magnitude,
+    to_plain,
+)
+from rt_flare.core.wire_dtype import BFLOAT16, RestoredState, is_rounded, travel_specs
 from rt_flare.errors import StateDictError, UpdateError
 
 __all__ = ["MAX_ENTRIES", "UpdateGate"]
@@ -42,10 +51,11 @@ class UpdateGate:
         self.expected_sites = expected_sites
         self.base = base
         self.accepted: dict[str, int] = {}
+        self._base_magnitudes: dict[str, float] | None = None
 
     def check(
         self, site: str, round_number: int | None, weights: Any, num_samples: Any, wire_dtype: Any = ""
-    ) -> tuple[StateDict, int]:
+    ) -> tuple[Mapping[str, torch.Tensor], int]:
         """Check one update whole.
 
         Args:
@@ -57,7 +67,7 @@ class UpdateGate:
 
         Returns:
             The weights as plain CPU tensors (not copied when they are plain already) under the global model's names
-            (see `fit_names`), and the samples.
+            (see `fit_names`), and the samples. Those of a difference are made when they are asked for, and not kept.
 
         Raises:
             UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
@@ -84,7 +94,7 @@ class UpdateGate:
                 f"update of {site}: made for round {round_number}, this is round {self.round_number}",
             )
 
-    def _check_weights(self, site: str, weights: Any, wire_dtype: Any) -> StateDict:
+    def _check_weights(self, site: str, weights: Any, wire_dtype: Any) -> Mapping[str, torch.Tensor]:
         if not isinstance(weights, Mapping) or not weights:
             raise UpdateError("weights_missing", f"update of {site}: found no weights, expected a state dict")
         if len(weights) > max(len(self.reference) * 2, MAX_ENTRIES):
@@ -93,28 +103,43 @@ class UpdateGate:
             state = to_plain(weights)
         except StateDictError as error:
             raise UpdateError("not_plain", f"update of {site}: {error}") from error
-        if wire_dtype and not self.reference:
-            raise UpdateError("no_base", f"update of {site}: a difference, and the round started without a model")
-        if self.reference:
-            state = fit_names(state, self.reference)
-            try:
-                if wire_dtype:
-                    state = self._restore(site, state, wire_dtype)
-                check_fit(state, self.reference, what=f"the update of {site}")
-            except StateDictError as error:
-                raise UpdateError("does_not_fit", str(error)) from error
+        if wire_dtype:
+            return self._restore(site, state, wire_dtype)
+        state = self._fit(site, state, self.reference)
         for name, tensor in state.items():
             if not is_finite(tensor):
-                raise UpdateError("not_finite", f"update of {site}: {name} holds NaN or infinite values")
+                raise _not_finite(site, name)
         return state
 
-    def _restore(self, site: str, difference: StateDict, wire_dtype: Any) -> StateDict:
+    def _restore(self, site: str, difference: StateDict, wire_dtype: Any) -> Mapping[str, torch.Tensor]:
         if wire_dtype != BFLOAT16:
             raise UpdateError("wire_dtype", f"update of {site}: found wire_dtype {wire_dtype!r}, expected {BFLOAT16!r}")
+        if not self.reference:
+            raise UpdateError("no_base", f"update of {site}: a difference, and the round started without a model")
         if self.base is None:
             raise UpdateError(
                 "no_base",
                 f"update of {site}: a difference, but this workflow does not tell which model the round started from; "
                 "leave wire_dtype out of the sites' configuration",
             )
-        return from_difference(difference, self.base)
+        state = RestoredState(self._fit(site, difference, travel_specs(self.reference)), self.base)
+        if self._base_magnitudes is None:
+            rounded = {name: tensor for name, tensor in self.base.items() if is_rounded(tensor.dtype)}
+            self._base_magnitudes = {name: largest_magnitude(tensor) for name, tensor in rounded.items()}
+        if name := state.not_finite(self._base_magnitudes):
+            raise _not_finite(site, name)
+        return state
+
+    def _fit(self, site: str, state: StateDict, expected: Mapping[str, TensorSpec]) -> StateDict:
+        if not expected:
+            return state
+        state = fit_names(state, expected)
+        try:
+            check_fit(state, expected, what=f"the update of {site}")
+        except StateDictError as error:
+            raise UpdateError("does_not_fit", str(error)) from error
+        return state
+
+
+def _not_finite(site: str, name: str) -> UpdateError:
+    return UpdateError("not_finite", f"update of {site}: {name} holds NaN or infinite values")

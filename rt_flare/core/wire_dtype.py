@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from rt_flare.core.pieces import pieces
-from rt_flare.core.state_dict import StateDict
+from rt_flare.core.state_dict import StateDict, TensorSpec, is_finite, largest_magnitude
 from rt_flare.errors import StateDictError
 
-__all__ = ["BFLOAT16", "MAX_RELATIVE_ERROR", "WIRE_DTYPES", "from_difference", "is_rounded", "to_difference"]
+__all__ = [
+    "BFLOAT16",
+    "MAX_RELATIVE_ERROR",
+    "WIRE_DTYPES",
+    "RestoredState",
+    "is_rounded",
+    "to_difference",
+    "travel_specs",
+]
 
 BFLOAT16 = "bfloat16"
 WIRE_DTYPES = ("", BFLOAT16)
@@ -52,28 +61,74 @@ def to_difference(new: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tens
         for after, start, out in pieces(tensor, before, sent):
             exact = after - start
             out.copy_(exact)
-            error = (out.to(exact.dtype) - exact).div_(exact).nan_to_num_(0.0, 0.0, 0.0).abs_()
-            largest = max(largest, float(error.max()))
+            error = out.to(exact.dtype).sub_(exact).div_(exact)
+            extremes = torch.stack(torch.aminmax(error))
+            if bool(extremes.isnan().any()):  # where nothing changed, 0 / 0
+                extremes = torch.stack(torch.aminmax(error.nan_to_num_(0.0, 0.0, 0.0)))
+            largest = max(largest, float(extremes.abs().max()))
     return difference, largest
 
 
-def from_difference(difference: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor]) -> StateDict:
-    """Return ``base + difference`` in the dtypes of ``base``, as `to_difference` splits them.
+def travel_specs(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """Return what the entries of a model described by ``specs`` are as a difference."""
+    return {
+        name: TensorSpec(spec.shape, torch.bfloat16) if is_rounded(spec.dtype) else spec for name, spec in specs.items()
+    }
+
+
+class RestoredState(Mapping[str, torch.Tensor]):
+    """``base + difference`` in the dtypes of ``base``, as `to_difference` splits them.
+
+    An entry is made when it is asked for, and not kept: a whole update needs no more memory than its difference.
+
+    Args:
+        difference: contiguous CPU tensors; not changed.
+        base: the model that they differ from; not to be changed as long as this is used.
 
     Raises:
         StateDictError: an entry has no counterpart of its shape in ``base``, or is not in the dtype that it travels in.
     """
-    state: StateDict = {}
-    for name, sent in difference.items():
-        before = base.get(name)
-        if before is None or before.shape != sent.shape:
-            raise StateDictError(f"{name}: not in the global model with this shape, so its difference means nothing")
+
+    def __init__(self, difference: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor]) -> None:
+        for name, sent in difference.items():
+            before = base.get(name)
+            if before is None or before.shape != sent.shape:
+                raise StateDictError(f"{name}: not in the global model with this shape, so its difference is no weight")
+            if is_rounded(before.dtype) and sent.dtype != torch.bfloat16:
+                raise StateDictError(f"{name}: a difference in {sent.dtype}, expected torch.bfloat16")
+        self._difference = difference
+        self._base = base
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        sent, before = self._difference[name], self._base[name]
         if not is_rounded(before.dtype):
-            state[name] = sent
-            continue
-        if sent.dtype != torch.bfloat16:
-            raise StateDictError(f"{name}: a difference in {sent.dtype}, expected torch.bfloat16")
-        state[name] = after = torch.empty(before.shape, dtype=before.dtype)
-        for out, start, change in pieces(after, before, sent):
-            torch.add(start, change.to(start.dtype), out=out)
-    return state
+            return sent
+        restored = torch.empty_like(before)
+        for out, start, change in pieces(restored, before, sent):
+            torch.add(start, change, out=out)
+        return restored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._difference)
+
+    def __len__(self) -> int:
+        return len(self._difference)
+
+    def not_finite(self, base_magnitudes: Mapping[str, float]) -> str | None:
+        """Return the name of an entry that holds NaN or infinite values; None if there is none.
+
+        Args:
+            base_magnitudes: `largest_magnitude` of the entries of ``base`` that travel rounded.
+        """
+        for name, sent in self._difference.items():
+            dtype = self._base[name].dtype
+            if not is_rounded(dtype):
+                finite = is_finite(sent)
+            else:
+                # Below half of the largest number, the sum cannot leave the dtype; else it is looked at.
+                magnitude = largest_magnitude(sent)
+                small = max(magnitude, base_magnitudes[name]) <= torch.finfo(dtype).max / 2
+                finite = small or (math.isfinite(magnitude) and is_finite(self[name]))
+            if not finite:
+                return name
+        return None

@@ -33,10 +33,6 @@ class Engine:
 
     def __init__(self) -> None:
         self.fired: list[tuple[str, Any]] = []
-        self.handlers: dict[str, Any] = {}
-
-    def register_aux_message_handler(self, topic: str, message_handle_func: Any) -> None:
-        self.handlers[topic] = message_handle_func
 
     def fire_event(self, event_type: str, fl_ctx: FLContext) -> None:
         self.fired.append((event_type, fl_ctx.get_prop(FLContextKey.EVENT_DATA)))

@@ -21,11 +21,15 @@ from rt_flare.components.waiting_task import TOPIC, answer_sites, wait_for_task
 class Server:
     """The server's engine and a real communicator, asked by sites without messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, job_id: str = "simulate_job") -> None:
         self.communicator = WFCommServer()
         self.runner = SimpleNamespace(current_wf=SimpleNamespace(controller=self))
         self.handlers: dict[str, Any] = {}
-        answer_sites(self.runner, self)
+        fl_ctx = FLContext()
+        fl_ctx.set_prop(ReservedKey.ENGINE, self, private=True, sticky=False)
+        fl_ctx.set_prop(FLContextKey.RUNNER, self.runner, private=True, sticky=False)
+        fl_ctx.set_prop(FLContextKey.CURRENT_RUN, job_id, private=False, sticky=False)
+        answer_sites(fl_ctx)
 
     def register_aux_message_handler(self, topic: str, message_handle_func: Any) -> None:
         self.handlers[topic] = message_handle_func
@@ -116,10 +120,22 @@ def test_outside_the_simulator_nothing_is_asked() -> None:
     assert not wait_for_task(engine.context("5e1f0c9a"))
 
 
-@pytest.mark.parametrize("reply", [None, make_reply(ReturnCode.TOPIC_UNKNOWN), make_reply(ReturnCode.TIMEOUT)])
-def test_a_server_that_does_not_answer_is_not_asked_again(reply: Shareable | None) -> None:
-    """T6: a job without the widget goes on as before."""
-    assert not wait_for_task(Engine([reply]).context())
+def test_a_server_that_cannot_answer_is_not_asked_again() -> None:
+    """T6: under an aggregator of somebody else's a job goes on as NVFlare runs it."""
+    assert not wait_for_task(Engine([make_reply(ReturnCode.TOPIC_UNKNOWN)]).context())
+
+
+@pytest.mark.parametrize("reply", [None, make_reply(ReturnCode.TIMEOUT)])
+def test_a_server_that_is_late_is_asked_again_after_nvflares_own_question(reply: Shareable | None) -> None:
+    """T6"""
+    engine = Engine([reply])
+    assert wait_for_task(engine.context())
+    assert engine.asked == 1
+
+
+def test_only_in_the_simulator_the_server_is_prepared_to_answer() -> None:
+    """T6"""
+    assert not Server("5e1f0c9a").handlers
 
 
 def test_the_jobs_end_ends_the_wait() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt_flare.core.wire_dtype import MAX_RELATIVE_ERROR, from_difference, to_difference
+from rt_flare.core.wire_dtype import MAX_RELATIVE_ERROR, RestoredState, to_difference
 from rt_flare.errors import StateDictError
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32).filter(lambda value: value == 0 or abs(value) > 1e-30)
@@ -41,7 +41,7 @@ def test_what_is_restored_is_base_plus_difference_in_the_bases_dtype() -> None:
     base = {"a": torch.randn(300, 200, generator=generator), "b": torch.randn(5, generator=generator).double()}
     new = {name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator) for name, tensor in base.items()}
     difference, _ = to_difference(new, base)
-    restored = from_difference(difference, base)
+    restored = RestoredState(difference, base)
     for name, tensor in base.items():
         assert restored[name].dtype == tensor.dtype
         assert torch.equal(restored[name], tensor + difference[name].to(tensor.dtype))
@@ -59,14 +59,27 @@ def test_narrow_floats_integers_and_bools_travel_as_they_are() -> None:
     base = {name: torch.zeros_like(tensor) for name, tensor in new.items()}
     difference, error = to_difference(new, base)
     assert error == 0.0
-    restored = from_difference(difference, base)
+    restored = RestoredState(difference, base)
     assert all(torch.equal(restored[name], new[name]) for name in new)
 
 
 def test_a_difference_that_leaves_bfloat16_is_infinite_and_so_refused_by_the_gate() -> None:
     """T2, X2: not cut to the largest number."""
     difference, _ = to_difference({"w": torch.tensor([3.4e38])}, {"w": torch.tensor([-1e37])})
-    assert not torch.isfinite(from_difference(difference, {"w": torch.tensor([-1e37])})["w"]).any()
+    assert RestoredState(difference, {"w": torch.tensor([-1e37])}).not_finite({"w": 1e37}) == "w"
+
+
+@pytest.mark.parametrize(
+    ("difference", "base", "is_refused"),
+    [(3e38, 3e38, True), (3e38, -3e38, False), (1e38, 1e38, False), (float("nan"), 0.0, True), (1.0, 3e38, False)],
+)
+def test_a_sum_that_leaves_the_dtype_is_found_and_only_such_a_one(
+    difference: float, base: float, is_refused: bool
+) -> None:
+    """X2: also where the difference alone is finite."""
+    sent = {"steps": torch.tensor([7]), "w": torch.tensor([0.0, difference], dtype=torch.bfloat16)}
+    before = {"steps": torch.tensor([5]), "w": torch.tensor([0.0, base])}
+    assert (RestoredState(sent, before).not_finite({"w": abs(base)}) == "w") is is_refused
 
 
 @pytest.mark.parametrize(
@@ -89,4 +102,4 @@ def test_without_a_counterpart_there_is_no_difference(base: dict[str, torch.Tens
 def test_what_is_no_difference_to_the_base_is_refused(sent: dict[str, torch.Tensor], text: str) -> None:
     """T2, X2"""
     with pytest.raises(StateDictError, match=text):
-        from_difference(sent, {"w": torch.zeros(2)})
+        RestoredState(sent, {"w": torch.zeros(2)})
