@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from rt_flare.core.durable_io import as_utf8
 from rt_flare.jobs.doctor.failure_rows import FailureRow, FailureTable, RowWeight
 from rt_flare.jobs.doctor.log_records import LogRecord
-from rt_flare.jobs.doctor.tracebacks import choose_block, dumped_place, error_blocks, shown_file
+from rt_flare.jobs.doctor.tracebacks import ExceptionBlock, choose_block, dumped_place, error_blocks, shown_file
 
 __all__ = ["Evidence", "Weight", "judge_record", "shown"]
 
@@ -80,41 +80,51 @@ def judge_record(record: LogRecord, process: str, log: str, table: FailureTable)
     """What a record says about a failure; None when it says nothing."""
     if record.text.startswith("[user code]") or table.is_noise(record.text):
         return None
-    where = {"process": process, "time": record.time, "stamp": record.stamp, "log": log, "log_line": record.line_number}
-    own = None if process == "server" else process
+    bare = Evidence(
+        process=process,
+        site=None if process == "server" else process,
+        time=record.time,
+        stamp=record.stamp,
+        weight=Weight.WARNING,
+        row=None,
+        message=shown(record.text),
+        log=log,
+        log_line=record.line_number,
+    )
     if not record.is_alarming:
         row, site = table.classify(record.text, info=True)
-        return row and Evidence(
-            site=_named(site) or own, weight=Weight.WARNING, row=row, message=shown(record.text), **where
-        )
+        return None if row is None else replace(bare, site=_named(site) or bare.site, row=row)
     if report := _REPORT.match(record.text):
-        return _judge_report(report, record, table, where)
+        return _judge_report(report, record, table, bare)
     blocks = error_blocks([record.text, *record.rest])
-    if blocks:
-        block, place = choose_block(blocks)
-        row, _ = table.classify(block.message)
-        if row is None:
-            row = next((found for b in blocks if (found := table.classify(b.error)[0])), None)
-        is_cause = place is not None or (row is not None and row.weight is RowWeight.CAUSE)
-        weight = Weight.CAUSE if is_cause else Weight.FAILURE
-        if any(table.is_consequence(b.error) for b in blocks):
-            weight = Weight.KNOWN_CONSEQUENCE if row else Weight.CONSEQUENCE
-        return Evidence(
-            site=own,
-            weight=weight,
-            row=row,
-            message=shown(block.message),
-            file=shown(shown_file(place[0])) if place else None,
-            line=place[1] if place else None,
-            traceback=shown(block.text, MAX_TRACEBACK, lines=True),
-            **where,
-        )
-    return _judge_line(record, own, table, where)
+    return _judge_blocks(blocks, table, bare) if blocks else _judge_line(record, table, bare)
 
 
-def _judge_line(record: LogRecord, own: str | None, table: FailureTable, where: dict[str, object]) -> Evidence | None:
+def _judge_blocks(blocks: list[ExceptionBlock], table: FailureTable, bare: Evidence) -> Evidence:
+    block, place = choose_block(blocks)
+    row, _ = table.classify(block.message)
+    if row is None:
+        row = next((found for b in blocks if (found := table.classify(b.error)[0])), None)
+    is_cause = place is not None or (row is not None and row.weight is RowWeight.CAUSE)
+    weight = Weight.CAUSE if is_cause else Weight.FAILURE
+    if any(table.is_consequence(b.error) for b in blocks):
+        weight = Weight.KNOWN_CONSEQUENCE if row else Weight.CONSEQUENCE
+    return replace(
+        bare,
+        weight=weight,
+        row=row,
+        message=shown(block.message),
+        file=shown(shown_file(place[0])) if place else None,
+        line=place[1] if place else None,
+        traceback=shown(block.text, MAX_TRACEBACK, lines=True),
+    )
+
+
+def _judge_line(record: LogRecord, table: FailureTable, bare: Evidence) -> Evidence | None:
     row, site = table.classify(record.text)
     is_error = record.level in _LEVELS_OF_ERRORS
+    if row is None and not is_error:
+        return None
     if table.is_consequence(record.text):
         weight = Weight.KNOWN_CONSEQUENCE if row else Weight.CONSEQUENCE
     elif row is None:
@@ -123,12 +133,10 @@ def _judge_line(record: LogRecord, own: str | None, table: FailureTable, where: 
         weight = Weight.WARNING
     else:
         weight = Weight.CAUSE if row.weight is RowWeight.CAUSE else Weight.FAILURE
-    if row is None and not is_error:
-        return None
-    return Evidence(site=_named(site) or own, weight=weight, row=row, message=shown(record.text), **where)  # type: ignore[arg-type]
+    return replace(bare, site=_named(site) or bare.site, weight=weight, row=row)
 
 
-def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable, where: dict[str, object]) -> Evidence:
+def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable, bare: Evidence) -> Evidence:
     text = report["text"]
     place = _PLACE.search(text)
     message = text[: place.start()] if place else text
@@ -145,7 +153,8 @@ def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable,
     rest = textwrap.dedent("\n".join(record.rest)).strip("\n")
     # That a site gave no answer is the server's word, not the site's.
     is_missing = row is not None and row.id == "worker_timeout"
-    return Evidence(
+    return replace(
+        bare,
         site=shown(report["site"], 200),
         weight=Weight.FAILURE if is_missing else Weight.CAUSE,
         row=row,
@@ -154,7 +163,6 @@ def _judge_report(report: re.Match[str], record: LogRecord, table: FailureTable,
         file=shown(file, 300) if file else None,
         line=line,
         traceback=shown(rest, MAX_TRACEBACK, lines=True) or None,
-        **where,  # type: ignore[arg-type]
     )
 
 
