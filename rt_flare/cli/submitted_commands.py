@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def find_job(job: str, kit: Path | None = None) -> Job:
     Raises:
         JobError: there is none.
     """
+    _quieten()
     if kit is not None:
         return Job.attach(job, kit)
     for place in (Path(job), Path("jobs") / job):
@@ -54,6 +56,7 @@ def submit_command(
     *, job_folder: Path, where: str, sites: Sequence[str] | None, out: Path | None, watch: bool, as_json: bool
 ) -> int:
     """Submit a job, say where it is, and return the exit code; with ``watch``, that of the job."""
+    _quieten()
     folder = out or Path("jobs") / _name(job_folder)
     job = submit_job(job_folder, folder, parse_destination(where), sites=sites)
     if watch:
@@ -144,6 +147,11 @@ def results_command(*, job: str, name: str | None, download: Path | None, url: b
     text = list(shown.values())[-1]
     print(text, end="" if text.endswith("\n") else "\n")
     return ExitCode.OK
+
+
+def _quieten() -> None:
+    # What its connections log about a server that does not answer is said by our own error.
+    logging.getLogger("nvflare").setLevel(logging.CRITICAL)
 
 
 def _watch(job: Job, timeout_seconds: float, command: str, *, as_json: bool) -> int:

@@ -123,9 +123,15 @@ class AdminConnection:
         if failure:
             raise self._translated(failure[0]) from failure[0]
         if not result:
-            self._session = None
+            self._drop()
             raise LinkError(f"the server of {self.kit} did not answer within {seconds:g} s; is it running?")
         return result[0]
+
+    def _drop(self) -> None:
+        """Forget a session that is lost, and end its threads without asking the server."""
+        session, self._session = self._session, None
+        if session is not None:
+            threading.Thread(target=session.api.close, name="rt-flare-admin-end", daemon=True).start()
 
     def _translated(self, error: BaseException) -> BaseException:
         """The error of ours that says what NVFlare's does."""
@@ -144,10 +150,10 @@ class AdminConnection:
             case api_spec.JobNotRunning():
                 return JobNotRunningError(str(error))
             case api_spec.SessionClosed() | ConnectionError() | TimeoutError():
-                self._session = None
+                self._drop()
                 return LinkError(f"no connection to the server of {self.kit}: {text}")
             case Exception() if any(sign in text for sign in _LOST):
-                self._session = None
+                self._drop()
                 return LinkError(f"the connection to the server of {self.kit} was lost: {text}")
             case Exception():
                 return DeploymentError(f"the server of {self.kit} could not do it: {text}")

@@ -6,11 +6,13 @@ the results at the end.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -196,6 +198,19 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> int:
+    """Run the job in the folder that ``arguments`` names, and return the exit code: 0 when the job has finished."""
     signal.signal(signal.SIGTERM, _terminated)
-    run_owned_job(Path(sys.argv[1]))
+    try:
+        return 0 if run_owned_job(Path(arguments[0])) is JobState.FINISHED else 1
+    except BaseException:  # noqa: BLE001 - the status says it; this goes to owner.log
+        traceback.print_exc()
+        return 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of NVFlare's client may outlive a server that is gone; the job has ended.
+    os._exit(code)

@@ -221,7 +221,7 @@ class PocDeployment:
             status = self.nvflare("system", "status", "server", timeout_seconds=_STATUS_SECONDS)
         except DeploymentError:
             return set()
-        return {client["client_name"] for client in status["clients"]}
+        return {client["client_name"] for client in status.get("clients", [])}  # no list without any
 
     def wait_until_registered(self) -> None:
         """Wait until the server knows every site whose process runs.

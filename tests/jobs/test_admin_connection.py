@@ -27,6 +27,7 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> AdminConnection:
     def connect() -> Any:
         session = SimpleNamespace(closed=False, set_timeout=lambda seconds: None)
         session.close = lambda: setattr(session, "closed", True)
+        session.api = SimpleNamespace(close=session.close)
         sessions.append(session)
         return session
 
@@ -37,6 +38,13 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> AdminConnection:
 
 def _sessions(connection: AdminConnection) -> list[Any]:
     return list(connection.sessions)  # type: ignore[attr-defined]
+
+
+def _until_closed(session: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not session.closed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert session.closed
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,8 @@ def test_every_error_of_nvflares_client_has_its_place(
         connection.call(fail)
     connection.call(lambda session: None)
     assert len(_sessions(connection)) == (1 if keeps else 2)
+    if not keeps:
+        _until_closed(_sessions(connection)[0])
 
 
 def test_a_command_without_an_answer_is_given_up(connection: AdminConnection) -> None:
@@ -83,10 +93,7 @@ def test_a_command_without_an_answer_is_given_up(connection: AdminConnection) ->
 def test_a_connection_that_is_not_used_is_closed(connection: AdminConnection) -> None:
     """J1: it would keep the process from ending."""
     connection.call(lambda session: None)
-    deadline = time.monotonic() + 10
-    while not _sessions(connection)[0].closed and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert _sessions(connection)[0].closed
+    _until_closed(_sessions(connection)[0])
     connection.call(lambda session: None)
     assert len(_sessions(connection)) == 2
     connection.close()
