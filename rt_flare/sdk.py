@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rt_flare.configs import FederationConfig, ResonTechConfig, TrainingConfig
 from rt_flare.data.storage_url import check_storage_url
-from rt_flare.errors import ConfigError, JobError
+from rt_flare.errors import ConfigError
 from rt_flare.jobs.destination import Destination, parse_destination
 from rt_flare.jobs.submitted_job import Job
 
@@ -34,7 +36,8 @@ class ResonTech:
     def rt_submit(
         self,
         *,
-        model: Path | str | type | None,
+        model: Path | str | type | Callable[..., Any] | None,
+        train: Callable[..., Any] | None = None,
         name: str | None = None,
         shards_dir: Path | str = "",
         training: TrainingConfig | None = None,
@@ -45,6 +48,7 @@ class ResonTech:
         requirements_txt: Path | str | None = None,
         where: str | Path | None = None,
         sites: Sequence[str] | None = None,
+        check: bool = True,
         **options: Any,
     ) -> Job:
         """Check, build, send the shards to the storage where there is one, submit, and return the job.
@@ -52,8 +56,10 @@ class ResonTech:
         The job outlives this process: ``Job.open("jobs/NAME")`` finds it again.
 
         Args:
-            model: path of a ``model_def.py``, or the model class in such a module; None for a job whose code is
-                installed at the sites.
+            model: path of a ``model_def.py``; or the model's class or factory function, from a module, a script or the
+                cells of a notebook (see `extract_model_def`); None for a job whose code is installed at the sites.
+            train: the training function, where ``model`` is a class; None takes ``fl_train_model`` or ``fl_train``
+                from beside it.
             name: the job's name; None takes ``federation.job_name``.
             shards_dir: folder with ``shard_0001.zip`` and on, one per site; or the URL of one in a storage.
             training: what every site trains with.
@@ -68,10 +74,12 @@ class ResonTech:
                 ``config.base_url``.
             sites: names of the sites, in the order of their shards; None takes ``site-1`` and on, and on a server
                 those that are connected.
+            check: look for every mistake that can be found here first (see `check_path`), with one batch of training
+                in a child process.
             options: what else `render_job` takes: ``adapter``, ``model_args``, ``template``, ...
 
         Raises:
-            ConfigError, JobError, DataError: something cannot work; nothing has been sent.
+            ConfigError, ContractError, JobError, DataError: something cannot work; nothing has been sent.
             StorageError: the shards could not be uploaded.
             LinkError, AccessError: the server does not answer, or refuses.
         """
@@ -88,6 +96,7 @@ class ResonTech:
         job = self.build(
             out=folder / "job",
             model=model,
+            train=train,
             name=name,
             shards_dir=shards_dir,
             training=training,
@@ -100,6 +109,10 @@ class ResonTech:
             sites=named,
             **options,
         )
+        if check:
+            from rt_flare.jobs.check.offline_check import refuse_errors
+
+            refuse_errors(job)
         url = self._job_url(_name(name, federation))
         if url and shards_dir and "://" not in str(shards_dir):
             from rt_flare.data.upload import upload_shards
@@ -111,7 +124,8 @@ class ResonTech:
         self,
         *,
         out: Path | str | None = None,
-        model: Path | str | type | None,
+        model: Path | str | type | Callable[..., Any] | None,
+        train: Callable[..., Any] | None = None,
         name: str | None = None,
         shards_dir: Path | str = "",
         training: TrainingConfig | None = None,
@@ -133,7 +147,7 @@ class ResonTech:
             The job folder.
 
         Raises:
-            ConfigError, JobError, DataError: something cannot work.
+            ConfigError, ContractError, JobError, DataError: something cannot work.
         """
         from rt_flare.jobs.own_components import use_own_components
         from rt_flare.jobs.render import render_job
@@ -141,9 +155,6 @@ class ResonTech:
 
         job_name = _name(name, federation)
         given = (federation or FederationConfig()).model_dump(exclude_unset=True)
-        module, model_path = _module(model)
-        if model_path:
-            options.setdefault("model_path", model_path)
         extra = [Path(path) for path in (model_checkpoint, requirements_txt) if path is not None]
         if requirements_txt is not None:
             check_requirements(Path(requirements_txt))
@@ -159,15 +170,19 @@ class ResonTech:
         if self._destination(where).kit is None and not url:
             options.setdefault("data_dir", Path(self.config.storage).resolve() / "data")
         target = Path(out) if out is not None else self.job_folder(job_name) / "job"
-        job = render_job(
-            out=target,
-            model_def=module,
-            training=training or TrainingConfig(),
-            federation=FederationConfig.model_validate({**given, "job_name": job_name}),
-            sites=list(sites or _site_names(shards_dir, federation)),
-            extra_files=[*options.pop("extra_files", ()), *extra],
-            **options,
-        )
+        with tempfile.TemporaryDirectory(prefix="rt_flare_model_") as folder:
+            module, model_path = _module(model, train, Path(folder))
+            if model_path:
+                options.setdefault("model_path", model_path)
+            job = render_job(
+                out=target,
+                model_def=module,
+                training=training or TrainingConfig(),
+                federation=FederationConfig.model_validate({**given, "job_name": job_name}),
+                sites=list(sites or _site_names(shards_dir, federation)),
+                extra_files=[*options.pop("extra_files", ()), *extra],
+                **options,
+            )
         use_own_components(job, executor=executor, persistor=persistor)
         return job
 
@@ -188,24 +203,27 @@ def _name(name: str | None, federation: FederationConfig | None) -> str:
     return FederationConfig(job_name=name).job_name if name else (federation or FederationConfig()).job_name
 
 
-def _module(model: Path | str | type | None) -> tuple[Path | None, str]:
-    """The module to ship, and the model's path in it, "" for the template's own."""
+def _module(
+    model: Path | str | type | Callable[..., Any] | None, train: Callable[..., Any] | None, folder: Path
+) -> tuple[Path | None, str]:
+    """The module to ship, made in ``folder`` for a class, and the model's path in it, "" for the template's own."""
     if model is None or isinstance(model, str | Path):
+        if train is not None:
+            raise ConfigError("train: found a function beside a path, expected it in the module, or a class as model")
         return (None if model is None else Path(model)), ""
     if not callable(model):
         raise ConfigError(f"model: found {type(model).__name__}, expected a path, a class or a function, not a model")
-    try:
-        source = inspect.getsourcefile(model)
-    except TypeError:
-        source = None
-    if source is None or not Path(source).is_file():
-        raise JobError(
-            f"model: {model.__qualname__} has no source file; put it with its imports and fl_train_model into a "
-            "model_def.py, and give its path"
-        )
-    if "." in model.__qualname__:
-        raise JobError(f"model: {model.__qualname__} stands inside something else, expected it at the module's top")
-    return Path(source), f"model_def.{model.__qualname__}"
+    from rt_flare.jobs.source_extraction import extract_model_def
+
+    extracted = extract_model_def(model, train)
+    module = folder / "model_def.py"
+    module.write_text(extracted.text, encoding="utf-8")
+    for name, source in extracted.modules.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
+    for note in extracted.notes:
+        warnings.warn(note, stacklevel=4)
+    return module, extracted.model_path
 
 
 def _site_names(shards_dir: Path | str, federation: FederationConfig | None) -> list[str]:

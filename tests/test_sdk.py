@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from rt_flare import FederationConfig, ResonTech, ResonTechConfig, TrainingConfig
-from rt_flare.errors import ConfigError, JobError, ShardError
+from rt_flare.errors import ConfigError, ContractError, JobError, ShardError
 
 MODEL_DEF = """
 class Net: ...
@@ -90,14 +90,25 @@ def test_a_model_is_a_class_of_a_module(sdk: ResonTech, tmp_path: Path) -> None:
     job = sdk.build(model=module.Net, sites=["a"], data_root=tmp_path / "data")
     assert _config(job, "server")["MODEL_PATH"] == "model_def.Net"
     assert (job / "app" / "custom" / "model_def.py").read_text() == MODEL_DEF
-    with pytest.raises(JobError, match=r"Outer\.Inner stands inside something else"):
+    with pytest.raises(ContractError, match=r"Outer\.Inner: found a definition inside another one"):
         sdk.build(model=module.Outer.Inner, sites=["a"])
     with pytest.raises(ConfigError, match="expected a path, a class or a function, not a model"):
         sdk.build(model=module.Net(), sites=["a"])  # type: ignore[arg-type]
     namespace: dict[str, type] = {}
     exec("class Cell: ...", {"__name__": "nowhere"}, namespace)
-    with pytest.raises(JobError, match="Cell has no source file"):
+    with pytest.raises(ContractError, match="Cell: found no source file"):
         sdk.build(model=namespace["Cell"], sites=["a"])
+
+
+def test_what_would_fail_at_the_sites_is_refused_before_anything_is_sent(sdk: ResonTech, tmp_path: Path) -> None:
+    """C6: all mistakes at once, with file and line."""
+    module = tmp_path / "model_def.py"
+    module.write_text("import torch\nclass Model(torch.nn.Module): ...\ndef fl_train_model(payload): return nothing\n")
+    with pytest.raises(JobError, match=r"3 mistakes were found, and nothing was sent") as caught:
+        sdk.rt_submit(model=module, name="broken", sites=["a"], data_root=tmp_path / "data", where="simulator")
+    assert "undefined-name" in str(caught.value)
+    assert "model_def.py:3" in str(caught.value)
+    assert not (tmp_path / "jobs" / "broken" / "status.json").exists()
 
 
 def test_own_components_take_the_place_of_ours_and_are_shipped(sdk: ResonTech, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from rt_flare.core.live_job import STATUS_TOPIC, STOP_TOPIC, LiveJob
 from rt_flare.core.round_record import Failure
 from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, LinkError
 from rt_flare.jobs.admin_connection import AdminConnection
+from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.job_state import final_state, state_of
 from rt_flare.jobs.job_status import JobStatus, Progress, SiteStatus, now_text
 from rt_flare.jobs.outcome import JobState
-from rt_flare.jobs.root_cause import find_root_cause
 from rt_flare.jobs.worker_counts import count_workers
 
 __all__ = ["DeployedJob", "connected_sites"]

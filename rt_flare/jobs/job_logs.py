@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rt_flare.jobs.submission import read_submission
 
-__all__ = ["logs_in"]
+__all__ = ["logs_in", "write_as_run_folder"]
 
 
 def logs_in(folder: Path, *, running: bool) -> dict[str, str]:
@@ -28,3 +29,12 @@ def logs_in(folder: Path, *, running: bool) -> dict[str, str]:
         files = {"server": out / "server.log"}
         files |= {site: out / f"client_{number}.log" for number, site in enumerate(sites, start=1)}
     return {name: path.read_text(errors="replace") for name, path in files.items() if path.is_file()}
+
+
+def write_as_run_folder(folder: Path, logs: Mapping[str, str]) -> None:
+    """Write ``logs``, by process, as in a server's run folder, where the doctor knows whose log is whose."""
+    (folder / "files_out").mkdir()
+    for process, text in logs.items():
+        place = folder if process == "server" else folder / process
+        place.mkdir(exist_ok=True)
+        (place / "log.txt").write_text(text)

@@ -55,9 +55,9 @@ def extract_model_def(model: type | Callable[..., Any], train: Callable[..., Any
         JobError: a module that goes along cannot be shipped (see `sibling_modules`).
     """
     for item in (model, train):
-        if item is not None and "<locals>" in item.__qualname__:
+        if item is not None and "." in item.__qualname__:
             raise ContractError(
-                f"{item.__qualname__}: found a definition inside a function, expected one at the top level of a cell "
+                f"{item.__qualname__}: found a definition inside another one, expected one at the top level of a cell "
                 "or file: a site imports it by its name"
             )
     file = _file_of(model)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rt_flare.core.round_record import Failure
 from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, JobTimeoutError, LinkError
@@ -14,7 +15,7 @@ from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
 from rt_flare.jobs.deployed_results import collect_download
 from rt_flare.jobs.destination import find_admin_kit
-from rt_flare.jobs.job_logs import logs_in
+from rt_flare.jobs.job_logs import logs_in, write_as_run_folder
 from rt_flare.jobs.job_requests import JobRequests, check_stoppable
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import JobStatus, Progress, now_text, read_status, seconds_since, write_status
@@ -22,6 +23,9 @@ from rt_flare.jobs.outcome import JobState
 from rt_flare.jobs.site_errors import with_last_errors
 from rt_flare.jobs.submission import read_submission
 from rt_flare.jobs.worker_counts import WorkerCounts
+
+if TYPE_CHECKING:
+    from rt_flare.jobs.doctor import Diagnosis
 
 __all__ = ["Job"]
 
@@ -205,6 +209,22 @@ class Job:
             return logs_in(self.folder, running=not status.state.is_final)
         with AdminConnection(Path(status.kit)) as connection:
             return DeployedJob(connection, status.job_id).logs()
+
+    def diagnose(self) -> Diagnosis:
+        """Find out what the job failed of, from the logs of all its processes that are here or at its server.
+
+        Raises:
+            JobError: there is no log yet.
+            LinkError: the server does not answer.
+        """
+        from rt_flare.jobs.doctor import diagnose
+
+        self._collect()
+        if self.folder is not None and self._has_results:
+            return diagnose(self.folder)
+        with tempfile.TemporaryDirectory(prefix="rt_flare_logs_") as name:
+            write_as_run_folder(Path(name), self.logs())
+            return diagnose(Path(name))
 
     def results(self) -> JobResults:
         """What the job has written, brought here from its server.

@@ -134,7 +134,7 @@ def test_a_training_function_of_another_name_is_given_the_right_one(cells: Run) 
             "Net: found 'data', a TextIOWrapper of another cell",
         ),
         (["class Net: pass"], "found no fl_train_model"),
-        (["def outer():\n    class Net: pass\n    return Net\nNet = outer()", TRAIN], "inside a function"),
+        (["def outer():\n    class Net: pass\n    return Net\nNet = outer()", TRAIN], "inside another one"),
         (["class Net: pass", TRAIN], "fl_train_model: found the name 'make', which is defined nowhere"),
     ],
     ids=["imported nowhere", "no constant", "no training function", "inside a function", "used by the training"],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rt_flare.data.verify_shards import VerifyOptions
-from rt_flare.errors import ConfigError
+from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.check.finding import CheckFinding
 from rt_flare.jobs.check.job_check import check_job
 from rt_flare.jobs.check.options import CheckOptions, CheckReport, Target
@@ -16,7 +16,7 @@ from rt_flare.jobs.project import PROJECT_FILE, is_project
 from rt_flare.timeouts.finding import Severity
 from rt_flare.timeouts.job_files import is_job
 
-__all__ = ["check_path", "target_of"]
+__all__ = ["check_path", "refuse_errors", "target_of"]
 
 
 def check_path(
@@ -47,6 +47,19 @@ def check_path(
     else:
         findings, unchecked = check_module(path if path.is_file() else path / "model_def.py", options, on_stage)
     return CheckReport(path, kind, tuple(_sorted(findings)), tuple(unchecked))
+
+
+def refuse_errors(path: Path, options: CheckOptions | None = None) -> None:
+    """Check ``path`` and do nothing if the job would not fail.
+
+    Raises:
+        JobError: it would; the message lists every error.
+        ConfigError: see `check_path`.
+    """
+    errors = [finding for finding in check_path(path, options).findings if finding.severity is Severity.ERROR]
+    if errors:
+        lines = "".join(f"\n  {finding.code}: {finding}" for finding in errors)
+        raise JobError(f"{path}: {len(errors)} mistakes were found, and nothing was sent:{lines}")
 
 
 def target_of(path: Path) -> Target:
