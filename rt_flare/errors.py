@@ -10,6 +10,7 @@ __all__ = [
     "ContractError",
     "DataError",
     "DeploymentError",
+    "DownloadAbortedError",
     "JobError",
     "JobNotRunningError",
     "JobTimeoutError",
@@ -131,6 +132,12 @@ class ShardError(DataError):
     """A shard ZIP is unsafe, damaged or not where it should be."""
 
     code = "shard"
+
+
+class DownloadAbortedError(ShardError):
+    """The job was ended while its shard was on its way."""
+
+    code = "shard_aborted"
 
 
 class JobError(RtFlareError):

@@ -228,7 +228,7 @@ def _module(
 
 def _site_names(shards_dir: Path | str, federation: FederationConfig | None) -> list[str]:
     """One site per shard that is here; else as many as a round needs."""
-    from rt_flare.data.site_shard import find_shards
+    from rt_flare.data.shard_names import find_shards
 
     here = str(shards_dir) and "://" not in str(shards_dir) and Path(shards_dir).is_dir()
     number = len(find_shards(Path(shards_dir))) if here else (federation or FederationConfig()).min_clients

@@ -37,8 +37,7 @@ from rt_flare.core.state_dict import to_plain
 from rt_flare.core.task_runner import SiteTask, TaskOutcome, UserCodeConfig
 from rt_flare.core.training_worker import InProcessWorker, TaskAbortedError, TaskFailedError, TrainingWorker, Worker
 from rt_flare.core.wire_dtype import WIRE_DTYPES
-from rt_flare.data.ranged_download import DownloadAbortedError
-from rt_flare.errors import ConfigError
+from rt_flare.errors import ConfigError, DownloadAbortedError
 
 __all__ = ["PayloadExecutor"]
 

@@ -14,9 +14,7 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
 from nvflare.private.defs import CellChannel, CellMessageHeaderKeys, new_cell_message
 
-from rt_flare.data.hash_file import read_hash
-from rt_flare.data.site_shard import shard_name
-from rt_flare.data.storage import sign_url
+from rt_flare.data.shard_names import shard_name
 from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, DataError, RtFlareError
 
@@ -82,6 +80,10 @@ class ShardUrlService(FLComponent):
 
     def answer(self, site: str, index: Any) -> Shareable:
         """Return the reply to ``site``, which asks for shard ``index``."""
+        # Here, because jobs without shards in a storage start faster without.
+        from rt_flare.data.hash_file import read_hash
+        from rt_flare.data.storage import sign_url
+
         own = (self.site_shards or {}).get(site)
         if own is None:
             return self._refuse(site, f"no shard is assigned to {site}: name it in site_shards")

@@ -12,16 +12,13 @@ from nvflare.apis.fl_context import FLContext
 from rt_flare.catalog import load_catalog
 from rt_flare.components.shard_urls import ask_for_shard
 from rt_flare.components.site import local_dir
-from rt_flare.data.http_source import HttpSource
 from rt_flare.data.own_data import OWN_DATA_FILE, OwnData, read_own_data
-from rt_flare.data.shard_fetch import fetch_shard
-from rt_flare.data.site_cache import SiteCache
-from rt_flare.data.site_shard import place_archive, shard_name
-from rt_flare.data.storage import FsspecSource
+from rt_flare.data.shard_names import shard_name
 from rt_flare.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rt_flare.components.executor import PayloadExecutor
+    from rt_flare.data.site_cache import SiteCache
 
 __all__ = ["SiteData"]
 
@@ -94,6 +91,10 @@ class SiteData:
             if not Path(root).is_dir():
                 raise DataError(f"data_root: found no folder {root} at {site}")
             return Path(root)
+        # Here and below, because jobs without shards start faster without.
+        from rt_flare.data.site_cache import SiteCache
+        from rt_flare.data.site_shard import place_archive
+
         index = (self._executor.site_shards or {}).get(site)
         max_bytes = self._executor.cache_max_bytes if own.cache_max_bytes is None else own.cache_max_bytes
         self._cache = cache = SiteCache(Path(self._executor.data_dir), max_bytes=max_bytes)
@@ -112,6 +113,9 @@ class SiteData:
         return self._signed_shard(cache, index, fl_ctx, aborted)
 
     def _signed_shard(self, cache: SiteCache, index: int, fl_ctx: FLContext, aborted: Callable[[], bool]) -> Path:
+        from rt_flare.data.http_source import HttpSource
+        from rt_flare.data.shard_fetch import fetch_shard
+
         signed = ask_for_shard(index, fl_ctx)
 
         def resign() -> str:
@@ -124,6 +128,11 @@ class SiteData:
         )
 
     def _own_shard(self, own: OwnData, cache: SiteCache, index: int, aborted: Callable[[], bool]) -> Path:
+        from rt_flare.data.http_source import HttpSource
+        from rt_flare.data.shard_fetch import fetch_shard
+        from rt_flare.data.site_shard import place_archive
+        from rt_flare.data.storage import FsspecSource
+
         if "://" not in own.shard:
             return place_archive(Path(own.shard), cache, index, sha256=own.sha256 or None)
         http = own.shard.startswith(("http://", "https://"))

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from rt_flare.core.durable_io import write_atomic
 from rt_flare.data.archive_names import check_names
 from rt_flare.data.manifest import MANIFEST_NAME, ManifestEntry, manifest_lines
-from rt_flare.data.site_shard import shard_name
+from rt_flare.data.shard_names import shard_name
 from rt_flare.data.uris import is_remote
 from rt_flare.errors import ShardError
 

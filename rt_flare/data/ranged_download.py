@@ -16,21 +16,15 @@ from rt_flare.data.download_reader import DownloadReader
 from rt_flare.data.positioned_file import PositionedFile
 from rt_flare.data.range_source import ConnectionLostError, RangeReader, RangeSource, RemoteFile
 from rt_flare.data.segment_file import SegmentFile
-from rt_flare.errors import ShardError
+from rt_flare.errors import DownloadAbortedError
 
-__all__ = ["DownloadAbortedError", "RangedDownload"]
+__all__ = ["RangedDownload"]
 
 _SEGMENT_BYTES = 8 << 20
 _NUM_BUFFERS = 10
 _KEEP_SECONDS = 0.5
 _KEEP_TOTAL_SECONDS = 60.0
 _POLL_SECONDS = 0.5
-
-
-class DownloadAbortedError(ShardError):
-    """The job was ended while its shard was on its way."""
-
-    code = "shard_aborted"
 
 
 class RangedDownload:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rt_flare.data.archive import DEFAULT_LIMITS, ArchiveLimits, DiskError, open_archive
 from rt_flare.data.range_source import ConnectionLostError, RangeSource, RemoteFile, SourceError
-from rt_flare.data.ranged_download import DownloadAbortedError, RangedDownload
+from rt_flare.data.ranged_download import RangedDownload
 from rt_flare.data.segment_file import map_path
+from rt_flare.data.shard_names import shard_name
 from rt_flare.data.site_cache import SiteCache
-from rt_flare.data.site_shard import shard_name
-from rt_flare.errors import ShardError
+from rt_flare.errors import DownloadAbortedError, ShardError
 
 __all__ = ["fetch_shard"]
 

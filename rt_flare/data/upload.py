@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 
 from rt_flare.data.hash_file import HASH_SUFFIX, hash_line, read_hash
-from rt_flare.data.site_shard import find_shards, shard_index
+from rt_flare.data.shard_names import find_shards, shard_index
 from rt_flare.data.storage import StorageError, open_storage, storage_errors
 from rt_flare.data.storage_keys import storage_keys
 from rt_flare.data.storage_url import check_storage_url, shown_url

@@ -14,7 +14,7 @@ from rt_flare.data.archive_check import is_folder
 from rt_flare.data.manifest import MANIFEST_NAME, ManifestEntry
 from rt_flare.data.manifest_line import ManifestProblem
 from rt_flare.data.manifest_scan import ManifestScan
-from rt_flare.data.site_shard import list_shard_files, shard_index
+from rt_flare.data.shard_names import list_shard_files, shard_index
 from rt_flare.data.uris import entry_name, is_remote
 from rt_flare.data.verify_report import MAX_COUNTED_LABELS, ShardFindings, VerifyReport
 from rt_flare.errors import DataError, ShardError

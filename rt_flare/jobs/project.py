@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rt_flare.configs import FederationConfig, TrainingConfig
-from rt_flare.data.site_shard import find_shards
+from rt_flare.data.shard_names import find_shards
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.render import render_job
 

@@ -14,7 +14,7 @@ from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import write_bytes, write_json
 from rt_flare.data.num_classes import infer_num_classes, shards_have_manifests
-from rt_flare.data.site_shard import find_shards
+from rt_flare.data.shard_names import find_shards
 from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.aggregator_component import use_aggregator

@@ -16,10 +16,9 @@ from nvflare.apis.shareable import Shareable, make_reply
 
 from rt_flare.components.executor import PayloadExecutor
 from rt_flare.components.site_data import SiteData
-from rt_flare.data.ranged_download import DownloadAbortedError
 from rt_flare.data.storage import sign_url
 from rt_flare.data.upload import upload_shards
-from rt_flare.errors import ConfigError, DataError
+from rt_flare.errors import ConfigError, DataError, DownloadAbortedError
 
 
 class Engine:

@@ -10,7 +10,8 @@ import pytest
 
 from rt_flare.data.build_shards import ShardSample, build_shards
 from rt_flare.data.manifest import ManifestEntry, load_manifest
-from rt_flare.data.site_shard import find_shards, prepare_shard
+from rt_flare.data.shard_names import find_shards
+from rt_flare.data.site_shard import prepare_shard
 from rt_flare.data.uris import resolve_uri
 from rt_flare.errors import ManifestError, ShardError
 

@@ -17,8 +17,9 @@ from rt_flare.data.archive import DiskError
 from rt_flare.data.http_source import HttpSource
 from rt_flare.data.positioned_file import PositionedFile
 from rt_flare.data.range_source import ConnectionLostError, RangeSource
-from rt_flare.data.ranged_download import DownloadAbortedError, RangedDownload
+from rt_flare.data.ranged_download import RangedDownload
 from rt_flare.data.segment_file import map_path
+from rt_flare.errors import DownloadAbortedError
 
 SEGMENT = 100_000
 CONTENT = random.Random(0).randbytes(17 * SEGMENT - 123)

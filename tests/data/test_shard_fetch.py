@@ -21,10 +21,9 @@ from rt_flare.data import ranged_download
 from rt_flare.data.archive import ArchiveLimits, DiskError
 from rt_flare.data.http_source import HttpSource
 from rt_flare.data.range_source import ConnectionLostError, ExpiredUrlError
-from rt_flare.data.ranged_download import DownloadAbortedError
 from rt_flare.data.shard_fetch import fetch_shard
 from rt_flare.data.site_cache import SiteCache
-from rt_flare.errors import ShardError
+from rt_flare.errors import DownloadAbortedError, ShardError
 
 Serve = Callable[..., Any]
 FILES = {"manifest.ndjson": b"{}\n"} | {f"images/{n:03d}.jpg": os.urandom(1) * 5 + os.urandom(9000) for n in range(100)}

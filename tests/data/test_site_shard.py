@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt_flare.data.archive import ArchiveLimits
-from rt_flare.data.site_shard import find_shards, prepare_shard, shard_name
+from rt_flare.data.shard_names import find_shards, shard_name
+from rt_flare.data.site_shard import prepare_shard
 from rt_flare.errors import ShardError
 
 OLD = {"manifest.ndjson": b"old", "images/a.png": b"1", "only_old": b"1"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rt_flare.data.manifest import load_manifest
-from rt_flare.data.site_shard import find_shards, prepare_shard
+from rt_flare.data.shard_names import find_shards
+from rt_flare.data.site_shard import prepare_shard
 from rt_flare.errors import ConfigError
 from rt_flare.quickstart.digits import pool_shards, write_digits
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rt_flare.core.round_record import mean_metrics
-from rt_flare.data.site_shard import find_shards, prepare_shard
+from rt_flare.data.shard_names import find_shards
+from rt_flare.data.site_shard import prepare_shard
 from rt_flare.quickstart import model_def
 from rt_flare.quickstart.digits import write_digits
 

@@ -15,7 +15,7 @@ from rt_flare.data.archive import check_archive, unpack_archive
 from rt_flare.data.manifest import write_manifest
 from rt_flare.data.manifest_line import ManifestEntry
 from rt_flare.data.manifest_scan import ManifestScan
-from rt_flare.data.site_shard import shard_index
+from rt_flare.data.shard_names import shard_index
 from rt_flare.data.uris import entry_name, is_remote
 
 __all__ = ["FirstBatch", "take_first_batch"]
