@@ -67,6 +67,7 @@ def test_least_recently_used_shards_make_room(tmp_path: Path) -> None:
         os.utime(tmp_path / "shards" / f"{sha256}.json", (number, number))
     assert cache.find("aa") is not None  # used last now
     put(cache, "dd")
+    cache.close()
     assert names(tmp_path) == {"aa", "aa.json", "cc", "cc.json", "dd", "dd.json"}
 
 

@@ -96,7 +96,9 @@ def test_ctrl_c_ends_every_process_of_the_run(mini_job: MakeJob, tmp_path: Path)
     started = tmp_path / "started"
     started.mkdir()
     code = (
-        "import sys, pathlib; from rt_flare.jobs.simulator import run_simulator\n"
+        "import sys, pathlib, signal; from rt_flare.jobs.simulator import run_simulator\n"
+        # A shell's background jobs, this test among them, ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run_simulator(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), ['a', 'b'])"
     )
     run = subprocess.Popen(
@@ -109,7 +111,10 @@ def test_ctrl_c_ends_every_process_of_the_run(mini_job: MakeJob, tmp_path: Path)
     family = {*workers, *psutil.Process(run.pid).children(recursive=True)}
     assert len(workers) == 2
     run.send_signal(signal.SIGINT)
-    assert run.wait(timeout=30) != 0
+    try:
+        assert run.wait(timeout=30) != 0
+    finally:
+        run.kill()
     assert [process for process in family if process.is_running() and process.status() != "zombie"] == []
 
 
