@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rt_flare.timeouts.finding import Severity
@@ -60,13 +60,4 @@ def warning(
     code: str, file: Path | str, found: str, expected: str, fix: str, *, line: int | None = None, field: str = ""
 ) -> CheckFinding:
     """A finding that may break the job, or makes it do something else than was meant."""
-    return CheckFinding(
-        code=code,
-        severity=Severity.WARNING,
-        file=str(file),
-        line=line,
-        field=field,
-        found=found,
-        expected=expected,
-        fix=fix,
-    )
+    return replace(error(code, file, found, expected, fix, line=line, field=field), severity=Severity.WARNING)
