@@ -20,9 +20,11 @@ from pydantic import ValidationError
 
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
+from rt_flare.components.site_state import STATE_FOLDER, take_over_state
 from rt_flare.components.waiting_task import wait_for_task
 from rt_flare.components.wire import (
     ENVIRONMENT,
+    RESUMED_FROM,
     TRAIN_DEADLINE_SECONDS,
     error_reply,
     register_tensors,
@@ -179,6 +181,8 @@ class PayloadExecutor(Executor):
     def _execute(
         self, task_name: str, shareable: Shareable, round_number: int, fl_ctx: FLContext, abort_signal: Signal
     ) -> Shareable:
+        if place := take_over_state(fl_ctx, shareable.get_header(RESUMED_FROM, [])):
+            self.log_info(fl_ctx, f"STATE_DIR is that of the earlier job, as it was left: {place}")
         dataset, warnings = self._data.prepare(fl_ctx, lambda: bool(abort_signal.triggered)), []
         task = SiteTask(
             kind=task_name,
@@ -229,7 +233,7 @@ class PayloadExecutor(Executor):
             "JOB_ID": fl_ctx.get_job_id(),
             "CURRENT_ROUND": round_number,
             "NUM_ROUNDS": num_rounds,
-            "STATE_DIR": str(run_dir(fl_ctx) / "state"),
+            "STATE_DIR": str(run_dir(fl_ctx) / STATE_FOLDER),
             **self._training.model_dump(exclude={"extra"}),
         }
 

@@ -15,13 +15,18 @@ from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summa
 __all__ = ["collect_results", "downloaded_outcome"]
 
 
-def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
+def collect_results(outcome: RunOutcome, job_dir: Path, *, resumed: bool = False) -> list[Path]:
     """Copy what a run left behind to where users look for it.
 
     ``files_out/server.log``, ``files_out/client_{n}.log`` (n counts the sites from 1, in their order),
     ``files_out/metrics.json``, ``files_out/fl_round_complete.json``, ``files_out/<site>/round_<n>/...`` (what user
     code wrote) and ``model_out/*``. What an earlier run left in the two folders is removed first. A file that the
     run did not write is left out: a failed run has fewer.
+
+    Args:
+        outcome: the run.
+        job_dir: the folder for ``files_out`` and ``model_out``.
+        resumed: the run continues an earlier one, whose results stay unless this one has come to take them over.
 
     Returns:
         The files, sorted.
@@ -31,9 +36,9 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     """
     copies = dict(_copies(outcome))
     for folder in ("files_out", "model_out"):
-        if (job_dir / folder).is_dir():
+        if (job_dir / folder).is_dir() and (outcome.rounds or not resumed):
             shutil.rmtree(job_dir / folder)
-        (job_dir / folder).mkdir(parents=True)
+        (job_dir / folder).mkdir(parents=True, exist_ok=True)
     for target, source in copies.items():
         _copy(source, job_dir / target)
     return sorted(job_dir / target for target in copies)
