@@ -130,6 +130,11 @@ class DeployedJob:
                 ) from error
             raise
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the server has ever started the job; raises as `AdminConnection.call`."""
+        return bool(self._meta().get("start_time"))
+
     def cancel(self) -> None:
         """Abort the job; what it has written stays."""
         self.connection.call(lambda session: session.abort_job(self.job_id))

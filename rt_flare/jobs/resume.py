@@ -54,7 +54,8 @@ def resume_job(
                 earlier, submission = prepare_here(folder, submission, status.job_id, num_rounds=num_rounds)
                 progress = progress_of(earlier.ledger if earlier is not None else None)
             else:
-                job_ids = (remote.job_id, *submission.resumed_from)
+                # A job that never started left nothing behind to look for.
+                job_ids = (*([remote.job_id] if remote.has_started else []), *submission.resumed_from)
                 set_resumption(folder / "job", job_ids, num_rounds)
                 submission = submission.model_copy(update={"resumed_from": job_ids, "submitted_at": now_text()})
             if num_rounds is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rt_flare.configs import FederationConfig
+from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.jobs.render import render_job
 
 RtFlare = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,6 +46,7 @@ def job(tmp_path: Path) -> Path:
     return render_job(
         out=tmp_path / "steady",
         model_def=tmp_path / "model_def.py",
+        training=TrainingConfig(),
         federation=federation,
         sites=["site-1", "site-2"],
         data_root=tmp_path / "data",

@@ -134,7 +134,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PocDeployme
         yield poc
 
 
-def _build(folder: Path, point: str = "", *, parent: bool = False, num_rounds: int = NUM_ROUNDS) -> Path:
+def _build(folder: Path, point: str = "", *, parent: bool = False, round_number: int = KILLED_ROUND) -> Path:
     """Render the job into ``folder``; with a point, its server process kills itself there, once."""
     (folder / "data").mkdir(parents=True)
     (folder / "model_def.py").write_text(MODEL_DEF)
@@ -147,7 +147,7 @@ def _build(folder: Path, point: str = "", *, parent: bool = False, num_rounds: i
         extra_files=[folder / "killer.py"],
         server_variables={"BEST_METRIC": "accuracy"},
         federation=FederationConfig(
-            num_rounds=num_rounds,
+            num_rounds=NUM_ROUNDS,
             min_clients=2,
             num_threads=1,
             seed=11,
@@ -159,7 +159,7 @@ def _build(folder: Path, point: str = "", *, parent: bool = False, num_rounds: i
         path = job / "app" / "config" / "config_fed_server.json"
         document = json.loads(path.read_text())
         marker = str(folder / "killed.txt")
-        arguments = {"point": point, "round_number": KILLED_ROUND, "marker": marker, "parent": parent}
+        arguments = {"point": point, "round_number": round_number, "marker": marker, "parent": parent}
         document["components"].append({"id": "killer", "path": "killer.Killer", "args": arguments})
         path.write_text(json.dumps(document))
     return job
@@ -253,6 +253,19 @@ def test_a_killed_and_restarted_server(
     _await_final(job)
     assert job.status.error is not None
     assert "rt-flare resume" in job.status.error.message
+    job.resume()
+    assert job.wait(120) is JobState.FINISHED, job.error
+    _is_as_undisturbed(job, undisturbed)
+
+
+def test_a_server_process_killed_before_the_last_evaluation(
+    deployment: PocDeployment, undisturbed: Path, tmp_path: Path
+) -> None:
+    """X8, M5: all rounds are complete; what is left to do is to evaluate the last model."""
+    job_folder = _build(tmp_path, "after_save", round_number=NUM_ROUNDS - 1)
+    destination = Destination("kit", deployment.admin_kit)
+    job = submit_job(job_folder, tmp_path / "jobs" / "steady", destination, sites=SITES)
+    assert job.wait(120) is JobState.FAILED
     job.resume()
     assert job.wait(120) is JobState.FINISHED, job.error
     _is_as_undisturbed(job, undisturbed)
