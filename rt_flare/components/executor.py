@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
-from rt_flare.components.site_state import STATE_FOLDER, take_over_state
+from rt_flare.components.site_state import OUT_FOLDER, STATE_FOLDER, take_over_state
 from rt_flare.components.waiting_task import wait_for_task
 from rt_flare.components.wire import (
     ENVIRONMENT,
@@ -181,15 +181,15 @@ class PayloadExecutor(Executor):
     def _execute(
         self, task_name: str, shareable: Shareable, round_number: int, fl_ctx: FLContext, abort_signal: Signal
     ) -> Shareable:
-        if place := take_over_state(fl_ctx, shareable.get_header(RESUMED_FROM, [])):
-            self.log_info(fl_ctx, f"STATE_DIR is that of the earlier job, as it was left: {place}")
+        if place := take_over_state(fl_ctx, shareable.get_header(RESUMED_FROM, []), round_number):
+            self.log_info(fl_ctx, f"STATE_DIR is as the earlier job left it in {place}")
         dataset, warnings = self._data.prepare(fl_ctx, lambda: bool(abort_signal.triggered)), []
         task = SiteTask(
             kind=task_name,
             dataset=dataset,
             env=self._env(fl_ctx, round_number, shareable.get_header(AppConstants.NUM_ROUNDS, 0)),
             extra=self.extra or {},
-            out_dir=run_dir(fl_ctx) / "out" / f"round_{round_number}",
+            out_dir=run_dir(fl_ctx) / OUT_FOLDER / f"round_{round_number}",
         )
         weights = to_plain(from_shareable(shareable).data)
         self.log_info(fl_ctx, f"{task_name}: round {round_number}, user code starts")

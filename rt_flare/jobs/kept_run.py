@@ -1,7 +1,7 @@
 """What is kept of a run on this machine for the run that continues it: in ``workspace/.earlier``, by site.
 
 There, as in a workspace of NVFlare, ``server/`` is a run folder with the results, and ``SITE/state`` is what user code
-kept at a site. NVFlare's simulator and a deployment of the job's own empty their folders when they start: both are put
+kept at a site; ``SITE/out`` what it wrote there, which a deployment's server may not have in full. NVFlare's simulator and a deployment of the job's own empty their folders when they start: both are put
 into them afterwards.
 """
 
@@ -46,7 +46,9 @@ def keep_run(folder: Path, submission: Submission, job_ids: Sequence[str]) -> Ea
             if (kept / site).is_dir():
                 shutil.rmtree(kept / site)
             (kept / site).mkdir(parents=True)
-            (left / "state").rename(kept / site / "state")
+            for name in ("state", "out") if submission.where == "poc" else ("state",):
+                if (left / name).is_dir():
+                    (left / name).rename(kept / site / name)
             _keep_meta([left], kept / site)
     if not (folder / "files_out" / ROUND_SUMMARY_FILE).is_file():
         return None

@@ -170,7 +170,7 @@ def test_a_job_of_somebody_else_is_refused(
     (folder / "meta.json").write_text(json.dumps(OWNER | changes))
     (folder / "state").mkdir()
     with pytest.raises(ResumeError, match=why):
-        take_over_state(engine.context, ["job-1"])
+        take_over_state(engine.context, ["job-1"], 3)
     if archived:
         engine.archive("job-1", OWNER | changes)
     with pytest.raises(ResumeError, match=why):
@@ -243,12 +243,17 @@ def test_the_records_of_a_resumed_job_are_one_list(engine: Engine, earlier: Call
 
 
 def test_what_a_site_keeps_goes_along(engine: Engine) -> None:
-    """X8, M2: STATE_DIR is moved from the newest job that left one; a job that has one already keeps it."""
+    """X8, M2: STATE_DIR is moved from the newest job that left one, and what was written in
+    complete rounds; a job that has one already keeps it.
+    """
     for job_id in ("job-0", "job-1"):
         (engine.root / job_id / "state").mkdir(parents=True)
         (engine.root / job_id / "state" / "of.txt").write_text(job_id)
         (engine.root / job_id / "meta.json").write_text(json.dumps(OWNER))
-    assert take_over_state(engine.context, ["job-3", "job-1", "job-0"]) == engine.root / "job-1" / "state"
+    for number in (0, 1, 2):
+        (engine.root / "job-1" / "out" / f"round_{number}").mkdir(parents=True)
+    assert take_over_state(engine.context, ["job-3", "job-1", "job-0"], 2) == engine.root / "job-1"
+    assert {path.name for path in (engine.root / "job-2" / "out").iterdir()} == {"round_0", "round_1"}
     assert (engine.root / "job-2" / "state" / "of.txt").read_text() == "job-1"
-    assert take_over_state(engine.context, ["job-0"]) is None
+    assert take_over_state(engine.context, ["job-0"], 2) is None
     assert (engine.root / "job-0" / "state").is_dir()

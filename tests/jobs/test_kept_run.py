@@ -40,6 +40,7 @@ def test_results_and_the_sites_state_are_kept_and_placed_again(tmp_path: Path, w
     left = tmp_path / "workspace" / place / "site-1" / "4f5b"
     (left / "state").mkdir(parents=True)
     (left / "state" / "x").write_text("kept")
+    (left / "out" / "round_0").mkdir(parents=True)
     (left / "meta.json").write_text('{"submitter_name": "ann"}')
     earlier = keep_run(tmp_path, _submission(where), ["4f5b"])
     assert earlier is not None
@@ -50,6 +51,7 @@ def test_results_and_the_sites_state_are_kept_and_placed_again(tmp_path: Path, w
     assert again is not None
     place_run(tmp_path, lambda name: tmp_path / "next" / name / "id")
     assert (tmp_path / "next" / "site-1" / "id" / "state" / "x").read_text() == "kept"
+    assert (tmp_path / "next" / "site-1" / "id" / "out" / "round_0").is_dir() == (where == "poc")
     assert (tmp_path / "next" / "server" / "id" / "model_out" / "model_round_0.pt").read_bytes() == b"weights"
     assert "ann" in (tmp_path / "next" / "server" / "id" / "meta.json").read_text()
     assert list((tmp_path / "workspace" / ".earlier").iterdir()) == []
