@@ -1,8 +1,8 @@
 """What is kept of a run on this machine for the run that continues it: in ``workspace/.earlier``, by site.
 
 There, as in a workspace of NVFlare, ``server/`` is a run folder with the results, and ``SITE/state`` is what user code
-kept at a site; ``SITE/out`` what it wrote there, which a deployment's server may not have in full. NVFlare's simulator and a deployment of the job's own empty their folders when they start: both are put
-into them afterwards.
+kept at a site; ``SITE/out`` what it wrote there, which a deployment's server may not have in full. NVFlare's simulator
+and a deployment of the job's own empty their folders when they start: all this is put into them afterwards.
 """
 
 from __future__ import annotations
