@@ -9,15 +9,32 @@ from pathlib import Path
 
 from rt_flare.errors import DeploymentError, JobError, LinkError
 from rt_flare.jobs.deployed_job import DeployedJob
-from rt_flare.jobs.job_status import JobStatus
+from rt_flare.jobs.job_status import JobStatus, now_text, write_status
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.results import collect_results, downloaded_outcome
+from rt_flare.jobs.site_errors import with_last_errors
+from rt_flare.jobs.submission import read_submission
 
-__all__ = ["DOWNLOAD_FOLDER", "collect_download", "collect_run_folder"]
+__all__ = ["DOWNLOAD_FOLDER", "collect_download", "collect_ended", "collect_run_folder"]
 
 
 DOWNLOAD_FOLDER = "workspace/download"
 """In a job's folder: what its server sent. It is there once that has been asked for the results."""
+
+
+def collect_ended(job: DeployedJob, folder: Path, status: JobStatus) -> JobStatus:
+    """Bring the results of an ended job into its folder; returns its status, which they may know better, and writes it.
+
+    Raises:
+        JobError: ``folder`` is not that of a job.
+        LinkError: the server does not answer; and as `AdminConnection.call`.
+    """
+    submission = read_submission(folder)
+    outcome = collect_download(job, folder, submission.sites, status, resumed=bool(submission.resumed_from))
+    changes = {"state": outcome.state, "error": outcome.error, "stop_reason": outcome.stop_reason}
+    known = with_last_errors(status, outcome).model_copy(update=changes | {"updated_at": now_text()})
+    write_status(folder, known)
+    return known
 
 
 def collect_download(

@@ -13,14 +13,13 @@ from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, JobTi
 from rt_flare.jobs.abandoned_job import look_at
 from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
-from rt_flare.jobs.deployed_results import DOWNLOAD_FOLDER, collect_download
+from rt_flare.jobs.deployed_results import DOWNLOAD_FOLDER, collect_download, collect_ended
 from rt_flare.jobs.destination import find_admin_kit
 from rt_flare.jobs.job_logs import logs_in, write_as_run_folder
 from rt_flare.jobs.job_requests import JobRequests, check_stoppable
 from rt_flare.jobs.job_results import JobResults
-from rt_flare.jobs.job_status import JobStatus, Progress, now_text, read_status, write_status
+from rt_flare.jobs.job_status import JobStatus, Progress, read_status, write_status
 from rt_flare.jobs.outcome import JobState
-from rt_flare.jobs.site_errors import with_last_errors
 from rt_flare.jobs.submission import read_submission
 from rt_flare.jobs.worker_counts import WorkerCounts
 
@@ -220,7 +219,7 @@ class Job:
         Raises:
             LinkError: the server does not answer.
         """
-        if self._remote is not None and not (self._status.state.is_final and self._is_collected):
+        if self._remote is not None and not self._is_collected:
             return self._remote.logs()
         if self.folder is None:
             return {}
@@ -273,9 +272,8 @@ class Job:
 
     @property
     def _is_collected(self) -> bool:
-        if self.folder is None:
-            return False
-        return (self.folder / ("files_out" if self._remote is None else DOWNLOAD_FOLDER)).is_dir()
+        place = "files_out" if self._remote is None else DOWNLOAD_FOLDER
+        return self.folder is not None and self._status.state.is_final and (self.folder / place).is_dir()
 
     def _asked(self, remote: DeployedJob) -> JobStatus:
         try:
@@ -292,13 +290,7 @@ class Job:
         """Bring the results of a job that ended on a server into its folder, once."""
         if self._remote is None or self.folder is None or not self.status.state.is_final or self._is_collected:
             return
-        submission = read_submission(self.folder)
-        resumed = bool(submission.resumed_from)
-        outcome = collect_download(self._remote, self.folder, submission.sites, self._status, resumed=resumed)
-        changes = {"state": outcome.state, "error": outcome.error, "stop_reason": outcome.stop_reason}
-        known = with_last_errors(self._status, outcome)
-        self._status = known.model_copy(update=changes | {"updated_at": now_text()})
-        write_status(self.folder, self._status)
+        self._status = collect_ended(self._remote, self.folder, self._status)
 
     def _refuse_ended(self, what: str) -> None:
         state = self.refresh().state
