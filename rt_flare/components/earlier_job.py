@@ -29,20 +29,29 @@ _WANTED = ("files_out/", "model_out/", "log.txt")
 
 
 def open_earlier_run(fl_ctx: FLContext, job_ids: Sequence[str], stack: ExitStack) -> EarlierRun:
-    """Find the newest of ``job_ids`` that came to a round. Its files are there until ``stack`` is closed.
+    """Find the newest of ``job_ids`` with a complete round. Its files are there until ``stack`` is closed.
 
-    NVFlare moves the run folder of a job that ended into its job store. That of a job whose server was killed stays
-    in the workspace.
+    When none has one, and the oldest of them is there to show that it had none either, that is what is returned.
+    NVFlare moves the run folder of a job that ended into its job store. That of a job whose server was killed stays in
+    the workspace.
 
     Raises:
         ResumeError: the server has none of them, or they are not the submitter's own, or nothing of them is whole.
     """
     problems = []
+    oldest: EarlierRun | None = None
     for job_id in job_ids:
         try:
-            return read_earlier_run(earlier_run_dir(fl_ctx, job_id) or _archived(fl_ctx, job_id, stack))
+            oldest = read_earlier_run(earlier_run_dir(fl_ctx, job_id) or _archived(fl_ctx, job_id, stack))
         except ResumeError as error:
+            oldest = None
             problems.append(f"job {job_id}: {error}")
+            continue
+        if oldest.start_round:
+            return oldest
+        problems.append(f"job {job_id}: no round was complete")
+    if oldest is not None:
+        return oldest
     raise ResumeError(f"nothing to resume from: {'; '.join(problems)}")
 
 

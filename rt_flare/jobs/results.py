@@ -26,7 +26,7 @@ def collect_results(outcome: RunOutcome, job_dir: Path, *, resumed: bool = False
     Args:
         outcome: the run.
         job_dir: the folder for ``files_out`` and ``model_out``.
-        resumed: the run continues an earlier one, whose results stay unless this one has come to take them over.
+        resumed: the run continues an earlier one: until it has taken that one's rounds over, only its logs are new.
 
     Returns:
         The files, sorted.
@@ -34,9 +34,11 @@ def collect_results(outcome: RunOutcome, job_dir: Path, *, resumed: bool = False
     Raises:
         OSError: a file cannot be copied.
     """
-    copies = dict(_copies(outcome))
+    stays = resumed and not outcome.rounds
+    copies = dict(_logs(outcome) if stays else _copies(outcome))
+    copies = {target: source for target, source in copies.items() if source.is_file()}
     for folder in ("files_out", "model_out"):
-        if (job_dir / folder).is_dir() and (outcome.rounds or not resumed):
+        if (job_dir / folder).is_dir() and not stays:
             shutil.rmtree(job_dir / folder)
         (job_dir / folder).mkdir(parents=True, exist_ok=True)
     for target, source in copies.items():
@@ -80,7 +82,7 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
 def _copies(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
     """(place below the job's folder, file) of every result."""
     files = Path("files_out")
-    yield from ((target, source) for target, source in _logs(outcome) if source.is_file())
+    yield from _logs(outcome)
     for folder in ("files_out", "model_out"):
         for source in _files(outcome.server_dir / folder):
             place = source.relative_to(outcome.server_dir / folder)

@@ -152,7 +152,11 @@ def test_the_newest_job_that_came_to_a_round_counts(engine: Engine, earlier: Cal
     earlier()
     (engine.root / "job-1b").mkdir()
     (engine.root / "job-1b" / "meta.json").write_text(json.dumps(OWNER))
-    assert _resume(engine, job_ids=("job-1b", "gone", "job-1")).start_round == 3
+    Ledger(job_id="job-1c", num_rounds=5, state="FAILED").write_round_summary(engine.root / "job-1c" / "files_out")
+    (engine.root / "job-1c" / "meta.json").write_text(json.dumps(OWNER))
+    assert _resume(engine, job_ids=("job-1b", "job-1c", "gone", "job-1")).start_round == 3
+    with pytest.raises(ResumeError, match=r"job job-1c: no round was complete; job gone: neither"):
+        _resume(engine, job_ids=("job-1c", "gone"))
     with pytest.raises(ResumeError, match=r"job job-1b: no files_out.*job gone: neither in the server's workspace nor"):
         _resume(engine, job_ids=("job-1b", "gone"))
 
