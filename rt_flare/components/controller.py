@@ -28,8 +28,8 @@ from rt_flare.components.stop_request import StopRequest
 from rt_flare.components.wire import (
     NUM_SAMPLES,
     TRAIN_DEADLINE_SECONDS,
-    read_report,
     register_tensors,
+    report_of,
     spare_copy,
 )
 from rt_flare.core.best_model import BestModel
@@ -235,7 +235,7 @@ class RtFedAvg(ModelController):
         return builder
 
     def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-        report = read_report(reply, site)
+        report = report_of(reply, fl_ctx)
         accepted, reason = False, None
         if report.failure is not None:
             self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
@@ -291,7 +291,7 @@ class RtFedAvg(ModelController):
         trained_samples = {c.site: c.num_samples for c in record.contributions}
 
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-            report = read_report(reply, site)
+            report = report_of(reply, fl_ctx)
             if report.failure is not None:
                 self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)

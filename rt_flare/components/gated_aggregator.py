@@ -23,6 +23,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
+from rt_flare.components.sender import sender
 from rt_flare.components.waiting_task import answer_sites
 from rt_flare.components.wire import NUM_SAMPLES, WIRE_DTYPE, register_tensors
 from rt_flare.core.state_dict import StateDict, describe, to_plain
@@ -116,7 +117,7 @@ class GatedAggregator(ModelAggregator):
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """Check and add one site's reply. Never raises: a refused update returns False, and the log says why."""
         self.fl_ctx = fl_ctx
-        site = fl_ctx.get_peer_context().get_identity_name()
+        site = sender(shareable, fl_ctx)
         if shareable.get_return_code(ReturnCode.OK) != ReturnCode.OK:
             return self._refuse(site, UpdateError("error_reply", f"{site} replied with an error"))
         try:

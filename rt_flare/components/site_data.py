@@ -135,8 +135,7 @@ class SiteData:
 
         if "://" not in own.shard:
             return place_archive(Path(own.shard), cache, index, sha256=own.sha256 or None)
-        http = own.shard.startswith(("http://", "https://"))
-        source = HttpSource(own.shard) if http else FsspecSource(own.shard)
+        source = FsspecSource(own.shard) if own.needs_credentials else HttpSource(own.shard)
         return fetch_shard(source, cache, index, sha256=own.sha256 or None, aborted=aborted)
 
     def _progress(self, index: int, fl_ctx: FLContext) -> Callable[[int, int], None]:

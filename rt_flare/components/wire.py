@@ -18,6 +18,7 @@ from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.config_service import ConfigService
 from pydantic import ValidationError
 
+from rt_flare.components.sender import sender
 from rt_flare.components.tensor_exchange import TensorExchange
 from rt_flare.core.allocator import keep_freed_memory
 from rt_flare.core.environment import Environment
@@ -36,6 +37,7 @@ __all__ = [
     "read_environment",
     "read_report",
     "register_tensors",
+    "report_of",
     "result_reply",
     "spare_copy",
 ]
@@ -49,6 +51,7 @@ WIRE_ERROR = "rt_wire_error"
 WORK_SECONDS = "rt_work_seconds"
 ENVIRONMENT = "rt_environment"
 FAILURE = "rt_failure"
+_REPORT = "rt_site_report"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
 _MAX_WARNINGS = 20
@@ -214,6 +217,16 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
         wire_error=_magnitude(meta.get(WIRE_ERROR)),
         work_seconds=_magnitude(meta.get(WORK_SECONDS)),
     )
+
+
+def report_of(reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+    """`read_report` of the reply that ``fl_ctx`` came with: read for the first who asks, kept for the others."""
+    known = fl_ctx.get_prop(_REPORT)
+    if known is None or known[0] is not reply:
+        known = reply, read_report(reply, sender(reply, fl_ctx))
+        fl_ctx.set_prop(_REPORT, known, private=True, sticky=False)
+    report: SiteReport = known[1]
+    return report
 
 
 def read_environment(reply: Shareable) -> Environment | None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nvflare.apis.client import Client
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_constant import ReturnCode, ServerCommandKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -92,6 +92,20 @@ def test_the_mean_is_weighted_by_samples() -> None:
     result = round_.weights()
     assert result["w"].tolist() == [4.0, 4.0]
     assert result["bn.num_batches_tracked"].item() == 5
+
+
+def test_a_site_that_takes_anothers_name_contributes_as_itself() -> None:
+    """X2: the name that NVFlare's server has verified counts, so that nobody can use up another one's turn."""
+    round_ = Round(model(0.0))
+    disguised = reply_of(model(5.0), 30)
+    disguised.set_header(ServerCommandKey.FL_CLIENT, Client("site-2", "token"))
+    assert round_.accept("site-1", disguised)
+    assert round_.accept("site-1", reply_of(model(1.0), 10))
+    again = reply_of(model(9.0), 30)
+    again.set_header(ServerCommandKey.FL_CLIENT, Client("site-2", "token"))
+    assert not round_.accept("site-3", again)
+    assert round_.reasons == ["duplicate"]
+    assert round_.weights()["w"].tolist() == [4.0, 4.0]
 
 
 def test_fedavgs_face_gives_the_same() -> None:

@@ -9,17 +9,23 @@ from typing import Any
 
 import pytest
 import torch
+from nvflare.apis.client import Client
 from nvflare.apis.dxo import from_shareable
+from nvflare.apis.fl_constant import ReservedKey, ServerCommandKey
+from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.utils import fobs
 
+from rt_flare.components import wire
 from rt_flare.components.wire import (
     ENVIRONMENT,
+    SiteReport,
     UncopiedWeights,
     error_reply,
     read_environment,
     read_report,
     register_tensors,
+    report_of,
     result_reply,
 )
 from rt_flare.core.environment import own_environment
@@ -94,6 +100,27 @@ def test_a_failure_travels_with_its_cause() -> None:
     failure = Failure(kind="exception", message="boom", site="somebody else", round=3, file="model_def.py", line=9)
     report = read_report(_send(error_reply(failure)), "site-2")
     assert report.failure == failure.model_copy(update={"site": "site-2"})
+
+
+def test_a_reply_is_read_once_for_all_who_hear_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """J5: status, ledger and controller share what was read; another reply is another report."""
+    read: list[str] = []
+
+    def count(reply: Shareable, site: str) -> SiteReport:
+        read.append(site)
+        return read_report(reply, site)
+
+    monkeypatch.setattr(wire, "read_report", count)
+    peer, fl_ctx = FLContext(), FLContext()
+    peer.set_prop(ReservedKey.IDENTITY_NAME, "somebody else", private=False, sticky=False)
+    fl_ctx.set_peer_context(peer)
+    reply, other = (error_reply(Failure(kind="exception", message=text)) for text in ("boom", "bang"))
+    reply.set_header(ServerCommandKey.FL_CLIENT, Client("site-2", "token"))
+    first = report_of(reply, fl_ctx)
+    assert report_of(reply, fl_ctx) is first
+    assert first.failure == Failure(kind="exception", message="boom", site="site-2")
+    assert report_of(other, fl_ctx).failure == Failure(kind="exception", message="bang", site="somebody else")
+    assert read == ["site-2", "somebody else"]
 
 
 def test_a_failure_is_cut_to_size_by_who_receives_it() -> None:

@@ -32,6 +32,7 @@ SCHEMAS = {
     "metrics_summary": METRICS_SUMMARY_FILE,
     "model": "model_round_0.json",
     "environment": "environment.json",
+    "job_status": "status.json",
 }
 RECORDS = {"round": RoundRecord, "contribution": Contribution, "failure": Failure}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
