@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_flare.configs import FederationConfig, ResonTechConfig, TrainingConfig
-from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.destination import Destination, parse_destination
 from rt_flare.jobs.submitted_job import Job
@@ -26,15 +25,10 @@ class ResonTech:
 
     Args:
         config: where jobs go; None takes the defaults: NVFlare's simulator, and ``jobs/`` in the working folder.
-
-    Raises:
-        ConfigError: ``config.storage`` is a URL with a user or a password in it.
     """
 
     def __init__(self, config: ResonTechConfig | None = None) -> None:
         self.config = config or ResonTechConfig()
-        if "://" in self.config.storage:
-            check_storage_url(self.config.storage)
 
     def rt_submit(
         self,

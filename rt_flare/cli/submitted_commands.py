@@ -180,4 +180,7 @@ def _name(job_folder: Path) -> str:
     meta = next((p for p in (job_folder / "meta.json", job_folder / "meta.conf") if p.is_file()), None)
     if meta is None:
         raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
-    return str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    name = str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    if name in {".", ".."} or not name.isprintable() or set(name) & {"/", "\\"}:
+        raise JobError(f"{meta}: name: found {name[:200]!r}, expected the name of a folder; or say --out DIR")
+    return name

@@ -28,6 +28,7 @@ from rt_flare.components.stop_request import StopRequest
 from rt_flare.components.wire import (
     NUM_SAMPLES,
     TRAIN_DEADLINE_SECONDS,
+    SiteReport,
     register_tensors,
     report_of,
     spare_copy,
@@ -235,7 +236,7 @@ class RtFedAvg(ModelController):
         return builder
 
     def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-        report = report_of(reply, fl_ctx)
+        report = self._report(reply, fl_ctx)
         accepted, reason = False, None
         if report.failure is not None:
             self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
@@ -246,6 +247,10 @@ class RtFedAvg(ModelController):
             reason = None if accepted else self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
         contribution = report.contribution(site, accepted=accepted, reason=reason)
         builder.add(contribution, validation_samples=report.validation_samples)
+
+    def _report(self, reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+        report, aggregator = report_of(reply, fl_ctx), self.aggregator
+        return report.counted(aggregator.counted) if isinstance(aggregator, GatedAggregator) else report
 
     def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:
         fl_ctx.set_prop(AppConstants.TRAINING_RESULT, reply, private=True, sticky=False)
@@ -291,7 +296,7 @@ class RtFedAvg(ModelController):
         trained_samples = {c.site: c.num_samples for c in record.contributions}
 
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-            report = report_of(reply, fl_ctx)
+            report = self._report(reply, fl_ctx)
             if report.failure is not None:
                 self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)

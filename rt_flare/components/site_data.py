@@ -39,6 +39,11 @@ class SiteData:
         self._num_entries: int | None = None
         self._cache: SiteCache | None = None
 
+    @property
+    def data_root(self) -> str | None:
+        """Folder with the site's data; None before it is known."""
+        return None if self._dataset is None else str(self._dataset["data_root"])
+
     def prepare(self, fl_ctx: FLContext, aborted: Callable[[], bool]) -> dict[str, Any]:
         """Return the payload's ``dataset``; the first call fetches, verifies and unpacks the shard.
 

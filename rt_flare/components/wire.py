@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from rt_flare.core.allocator import keep_freed_memory
 from rt_flare.core.environment import Environment
 from rt_flare.core.payload import parse_metrics
 from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
+from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import StateDict
 from rt_flare.core.task_runner import TaskOutcome
 from rt_flare.core.wire_dtype import BFLOAT16, to_difference
@@ -131,6 +133,15 @@ class SiteReport:
     wire_error: float | None = None
     work_seconds: float | None = None
     failure: Failure | None = None
+
+    def counted(self, count: Callable[[int], int]) -> SiteReport:
+        """This report with the samples that count: ``count`` of those that the site gave, and a warning if fewer."""
+        num_samples, validated, warnings = self.num_samples, self.validation_samples, self.warnings
+        if sample_count_problem(num_samples) is None and (counted := count(int(num_samples))) != num_samples:
+            warnings = [*warnings, f"samples: {num_samples} reported, {counted} counted (max_samples_per_site)"]
+            num_samples = counted
+        validated = count(validated) if validated is not None else None
+        return replace(self, num_samples=num_samples, validation_samples=validated, warnings=warnings)
 
     def contribution(self, site: str, *, accepted: bool, reason: str | None = None) -> Contribution:
         """The site's part in the round, given what became of its update."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ __all__ = [
     "StateDict",
     "TensorSpec",
     "check_fit",
+    "claims_more_than_it_holds",
     "describe",
     "fit_names",
     "is_finite",
@@ -31,6 +33,7 @@ _WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
 _STORAGE_ONLY = re.compile(r"torch\.(u?int[1-7]|bits.*|float4.*)")
 """Dtypes that torch can hold but neither copy nor compare."""
 _MAX_LISTED = 10
+_MAX_NAME = 300
 
 
 class TensorSpec(NamedTuple):
@@ -61,17 +64,38 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
     plain: StateDict = {}
     for name, value in state.items():
         if not isinstance(name, str):
-            raise StateDictError(f"state dict names must be str, found {name!r}")
+            raise StateDictError(f"state dict names must be str, found {reprlib.repr(name)}")
         if isinstance(value, np.ndarray):
             value = _from_numpy(name, value)
         if not isinstance(value, torch.Tensor):
             raise StateDictError(
-                f"{name}: found {type(value).__name__}, expected a tensor; return model.state_dict() without extras"
+                f"{_shown_name(name)}: found {type(value).__name__}, expected a tensor; return model.state_dict() "
+                "without extras"
             )
         if kind := _unusable_kind(value):
-            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; convert it to a dense tensor")
+            raise StateDictError(
+                f"{_shown_name(name)}: found a {kind} tensor, expected a dense one; convert it to a dense tensor"
+            )
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
+
+
+def claims_more_than_it_holds(value: Any) -> bool:
+    """Whether a tensor's or array's shape stands for more bytes than there are, as views with repeated elements do.
+
+    Its copy would take what its shape says, which can be any number.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.layout is not torch.strided or value.is_nested or is_lazy(value):
+            return False  # no such view, and refused as what it is
+        strides, unit = value.stride(), 1
+    elif isinstance(value, np.ndarray):
+        strides, unit = value.strides, value.itemsize
+    else:
+        return False
+    count = math.prod(value.shape)
+    span = sum((size - 1) * abs(stride) for size, stride in zip(value.shape, strides, strict=True)) + unit
+    return count > 0 and span < count * unit
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
@@ -166,7 +190,12 @@ def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
         raise StateDictError(f"{name}: numpy dtype {value.dtype} has no torch counterpart") from error
 
 
+def _shown_name(name: str) -> str:
+    """A name of any origin, in one line of bounded length."""
+    return name if len(name) <= _MAX_NAME and name.isprintable() else reprlib.repr(name)
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_LISTED])
+    shown = ", ".join(map(_shown_name, names[:_MAX_LISTED]))
     rest = len(names) - _MAX_LISTED
     return f"({len(names)}): {shown}" + (f" and {rest} more" if rest > 0 else "")

@@ -123,6 +123,16 @@ def test_a_reply_is_read_once_for_all_who_hear_of_it(monkeypatch: pytest.MonkeyP
     assert read == ["site-2", "somebody else"]
 
 
+def test_a_capped_site_is_recorded_with_what_counted_and_what_it_said() -> None:
+    """X2: metrics are weighted by it too, so that none decides alone which model is best."""
+    report = SiteReport(num_samples=2**53, validation_samples=2**40)
+    counted = report.counted(lambda number: min(number, 10))
+    assert (counted.num_samples, counted.validation_samples) == (10, 10)
+    assert counted.warnings == [f"samples: {2**53} reported, 10 counted (max_samples_per_site)"]
+    assert SiteReport(num_samples=10).counted(lambda number: min(number, 10)) == SiteReport(num_samples=10)
+    assert SiteReport(num_samples="many").counted(lambda number: 0) == SiteReport(num_samples="many")
+
+
 def test_a_failure_is_cut_to_size_by_who_receives_it() -> None:
     """J5: whatever a site sends."""
     much = "x" * 100_000
