@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rt_flare.core.credentials import is_credential, without_credentials
+from rt_flare.core.credentials import is_credential
 from rt_flare.jobs.poc_kits import private_environment
 from rt_flare.jobs.storage_credentials import site_environment
 
@@ -23,12 +23,6 @@ SECRETS = {
     "AWS_SESSION_TOKEN": "t",
 }
 OTHERS = {"PATH": "/bin", "AWS_REGION": "eu", "HF_TOKEN": "the site's own", "RT_FLARE_CACHE_DIR": "/c"}
-
-
-def test_credentials_of_storages_are_told_from_other_variables() -> None:
-    """C3, K9."""
-    assert all(map(is_credential, SECRETS))
-    assert without_credentials(SECRETS | OTHERS) == OTHERS
 
 
 @pytest.mark.parametrize(
