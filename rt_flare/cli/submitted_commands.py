@@ -13,8 +13,10 @@ from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.job_view import job_view, print_status
 from rt_flare.cli.round_view import make_console
 from rt_flare.errors import JobError
+from rt_flare.jobs.deployed_results import DownloadedResults
 from rt_flare.jobs.destination import parse_destination
 from rt_flare.jobs.hocon import read_hocon
+from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import STATUS_FILE, JobStatus
 from rt_flare.jobs.outcome import JobState
 from rt_flare.jobs.submit import submit_job
@@ -127,7 +129,7 @@ def logs_command(*, job: str, site: str, tail: int, kit: Path | None, as_json: b
 
 def results_command(*, job: str, name: str | None, download: Path | None, url: bool, as_json: bool) -> int:
     """List, print, copy or lend results, and return the exit code."""
-    results = find_job(job).results()
+    results = _find_results(job)
     if name is None:
         files = results.list()
         if as_json:
@@ -147,6 +149,16 @@ def results_command(*, job: str, name: str | None, download: Path | None, url: b
     text = list(shown.values())[-1]
     print(text, end="" if text.endswith("\n") else "\n")
     return ExitCode.OK
+
+
+def _find_results(job: str) -> JobResults:
+    """Those of a submitted job; or those in a folder of ``rt-flare run`` or of ``nvflare job download``."""
+    folder = Path(job)
+    if (folder / STATUS_FILE).is_file() or not folder.is_dir():
+        return find_job(job).results()
+    if (folder / "files_out").is_dir():
+        return JobResults(folder)
+    return DownloadedResults(folder)
 
 
 def _quieten() -> None:

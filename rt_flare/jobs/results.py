@@ -12,7 +12,7 @@ from rt_flare.errors import JobError
 from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 
-__all__ = ["collect_results", "downloaded_outcome"]
+__all__ = ["collect_results", "downloaded_outcome", "result_files"]
 
 
 def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be copied.
     """
-    copies = dict(_copies(outcome))
+    copies = result_files(outcome)
     for folder in ("files_out", "model_out"):
         if (job_dir / folder).is_dir():
             shutil.rmtree(job_dir / folder)
@@ -37,6 +37,11 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     for target, source in copies.items():
         _copy(source, job_dir / target)
     return sorted(job_dir / target for target in copies)
+
+
+def result_files(outcome: RunOutcome) -> dict[Path, Path]:
+    """Every result by its place below the job's folder (see `collect_results`), and the file where it is now."""
+    return dict(_copies(outcome))
 
 
 def downloaded_outcome(folder: Path) -> RunOutcome:

@@ -201,6 +201,13 @@ def test_a_terminal_gets_a_table_and_a_pipe_a_line_per_change() -> None:
     assert "\x1b" in capture.get()
 
 
+def test_results_of_a_run_folder_are_listed_as_those_of_a_job(rt_flare: RtFlare, ended: Path) -> None:
+    """J13: what rt-flare run left has no status."""
+    (ended / "status.json").unlink()
+    listed = json.loads(rt_flare("results", "jobs/digits", "--format", "json").stdout)["data"]["files"]
+    assert listed[0]["name"] == "files_out/client_2.log"
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/x", "a/b", "..", "a\\nb", "a\\\\b"])
 def test_a_job_whose_name_leads_elsewhere_is_refused(rt_flare: RtFlare, tmp_path: Path, name: str) -> None:
     """J7: a folder that somebody else has made names no place outside of jobs/."""
