@@ -95,7 +95,7 @@ def claims_more_than_it_holds(value: Any) -> bool:
         return False
     count = math.prod(value.shape)
     span = sum((size - 1) * abs(stride) for size, stride in zip(value.shape, strides, strict=True)) + unit
-    return count > 0 and span < count * unit
+    return bool(count > 0 and span < count * unit)
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
