@@ -286,6 +286,9 @@ def test_what_refuses_a_secret_does_not_repeat_it(
         rt_flare("shards", "upload", "shards", with_password),
         rt_flare("shards", "upload", "shards", f"s3://bucket/x?{SIGNATURES[0]}={PASSWORD}"),
         rt_flare("shards", "verify", with_password),
+        rt_flare("check", with_password),
+        rt_flare("report", with_password, "--format", "json"),
+        rt_flare("submit", with_password),
     ]
     monkeypatch.setenv("FSSPEC_S3_SECRET", WRONG_KEY)
     import fsspec
