@@ -250,6 +250,6 @@ def test_a_password_is_shown_nowhere() -> None:
 
 def test_a_storage_with_a_password_in_its_url_is_refused_without_showing_it() -> None:
     """C3: it would stand in the job's folder."""
-    with pytest.raises(ConfigError, match="Credentials") as refused:
-        ResonTech(ResonTechConfig(storage="s3://me:tops3cret@host/bucket"))
+    with pytest.raises(ValidationError, match="credentials go to the environment") as refused:
+        ResonTechConfig(storage="s3://me:tops3cret@host/bucket")
     assert "tops3cret" not in str(refused.value)
