@@ -7,8 +7,10 @@ import inspect
 import re
 from pathlib import Path
 
+import typer
 from nvflare.apis.job_def import RunStatus
 
+from rt_flare.cli.app import app
 from rt_flare.configs import FederationConfig, ResonTechConfig, TrainingConfig
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.outcome import JobState
@@ -16,6 +18,16 @@ from rt_flare.jobs.submitted_job import Job
 from rt_flare.sdk import ResonTech
 
 PAGE = (Path(__file__).parents[1] / "docs" / "jobs.md").read_text()
+
+
+def test_every_command_of_the_page_exists_with_its_options() -> None:
+    """N6: drift."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    lines = re.findall(r"^rt-flare (\w+)(.*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
+    assert {"submit", "status", "watch", "stop", "cancel", "logs", "results"} == {name for name, _ in lines}
+    for name, rest in lines:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[\w-]+", rest)) <= options
 
 
 def test_the_pages_python_fits_the_signatures() -> None:

@@ -13,8 +13,8 @@ from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.job_view import job_view, print_status
 from rt_flare.cli.round_view import make_console
 from rt_flare.errors import JobError
-from rt_flare.jobs.deployed_results import DownloadedResults
 from rt_flare.jobs.destination import parse_destination
+from rt_flare.jobs.downloaded_results import DownloadedResults
 from rt_flare.jobs.hocon import read_hocon
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import STATUS_FILE, JobStatus

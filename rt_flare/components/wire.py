@@ -53,13 +53,13 @@ WIRE_ERROR = "rt_wire_error"
 WORK_SECONDS = "rt_work_seconds"
 ENVIRONMENT = "rt_environment"
 FAILURE = "rt_failure"
-_REPORT = "rt_site_report"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
 _MAX_WARNINGS = 20
 _MAX_TEXT = 2_000
 _MAX_NAME = 300
 _MAX_TRACEBACK = 8_000
+_REPORT = "rt_site_report"
 
 
 class TensorExchangeError(RtFlareError):

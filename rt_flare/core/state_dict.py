@@ -19,7 +19,6 @@ __all__ = [
     "StateDict",
     "TensorSpec",
     "check_fit",
-    "claims_more_than_it_holds",
     "describe",
     "fit_names",
     "is_finite",
@@ -78,24 +77,6 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
             )
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
-
-
-def claims_more_than_it_holds(value: Any) -> bool:
-    """Whether a tensor's or array's shape stands for more bytes than there are, as views with repeated elements do.
-
-    Its copy would take what its shape says, which can be any number.
-    """
-    if isinstance(value, torch.Tensor):
-        if value.layout is not torch.strided or value.is_nested or is_lazy(value):
-            return False  # no such view, and refused as what it is
-        strides, unit = value.stride(), 1
-    elif isinstance(value, np.ndarray):
-        strides, unit = value.strides, value.itemsize
-    else:
-        return False
-    count = math.prod(value.shape)
-    span = sum((size - 1) * abs(stride) for size, stride in zip(value.shape, strides, strict=True)) + unit
-    return bool(count > 0 and span < count * unit)
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from rt_flare.core.claimed_size import claims_more_than_it_holds
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import (
     StateDict,
     TensorSpec,
     check_fit,
-    claims_more_than_it_holds,
     describe,
     fit_names,
     is_finite,

@@ -5,43 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from rt_flare.data.storage import open_storage
 from rt_flare.errors import DeploymentError, JobError, LinkError
 from rt_flare.jobs.deployed_job import DeployedJob
-from rt_flare.jobs.job_results import JobResults, ResultFile
 from rt_flare.jobs.job_status import JobStatus
 from rt_flare.jobs.outcome import JobState, RunOutcome
-from rt_flare.jobs.results import collect_results, downloaded_outcome, result_files
+from rt_flare.jobs.results import collect_results, downloaded_outcome
 
-__all__ = ["DownloadedResults", "collect_download", "collect_run_folder"]
-
-
-class DownloadedResults(JobResults):
-    """The results in a folder that ``nvflare job download`` wrote, read where they are.
-
-    Args:
-        folder: as for `downloaded_outcome`.
-
-    Raises:
-        JobError: there is no round summary in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._files = {place.as_posix(): file for place, file in result_files(downloaded_outcome(folder)).items()}
-
-    def list(self) -> list[ResultFile]:
-        """All files, in the order of their names."""
-        return [ResultFile(name, file.stat().st_size) for name, file in sorted(self._files.items())]
-
-    def _find(self, name: str) -> tuple[Any, str]:
-        file = self._files.get(PurePosixPath(name).as_posix())
-        if file is None:
-            raise self._unknown(name)
-        return open_storage(str(file))
+__all__ = ["collect_download", "collect_run_folder"]
 
 
 def collect_download(job: DeployedJob, folder: Path, sites: Sequence[str], status: JobStatus) -> RunOutcome:

@@ -29,7 +29,7 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be copied.
     """
-    copies = result_files(outcome)
+    copies = dict(_copies(outcome))
     for folder in ("files_out", "model_out"):
         if (job_dir / folder).is_dir():
             shutil.rmtree(job_dir / folder)
@@ -37,11 +37,6 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     for target, source in copies.items():
         _copy(source, job_dir / target)
     return sorted(job_dir / target for target in copies)
-
-
-def result_files(outcome: RunOutcome) -> dict[Path, Path]:
-    """Every result by its place below the job's folder (see `collect_results`), and the file where it is now."""
-    return dict(_copies(outcome))
 
 
 def downloaded_outcome(folder: Path) -> RunOutcome:
@@ -75,6 +70,11 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
         site_dirs={},
         site_logs={},
     )
+
+
+def result_files(outcome: RunOutcome) -> dict[Path, Path]:
+    """Every result by its place below the job's folder (see `collect_results`), and the file where it is now."""
+    return dict(_copies(outcome))
 
 
 def _copies(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from pathlib import Path
 
-from rt_flare.data.own_data import read_own_data
 from rt_flare.jobs.storage_credentials import keep_credentials
 
 
@@ -18,11 +15,10 @@ def main(arguments: list[str]) -> int:
         arguments: job folder, the simulator's own folder, names of the sites with commas between them, threads.
     """
     job_folder, root, sites, threads = arguments
-    # The server, a thread of this process, signs URLs for the sites: their processes need no key to the storage.
-    if not read_own_data(Path(root) / "local", os.environ).needs_credentials:
-        keep_credentials()
     # NVFlare puts sys.executable into a command line that it splits again.
     sys.executable = shlex.quote(sys.executable)
+    # The server, a thread of this process, signs URLs for the sites: their processes need no key to the storage.
+    keep_credentials(f"{root}/local")
 
     from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner
 

@@ -12,13 +12,19 @@ from rt_flare.data.own_data import read_own_data
 __all__ = ["keep_credentials", "site_environment"]
 
 
-def keep_credentials() -> None:
+def keep_credentials(local: str) -> None:
     """Move the storage credentials of the environment into fsspec's configuration of this process.
 
     It opens storages as before; processes that it starts from now on find no credentials in their environment.
+
+    Args:
+        local: folder of the sites' own settings; where they name a shard in a storage, nothing is done.
+
+    Raises:
+        ConfigError: see `read_own_data`.
     """
     found = [name for name in os.environ if is_credential(name)]
-    if not found:
+    if not found or read_own_data(Path(local), os.environ).needs_credentials:
         return
     import fsspec  # reads FSSPEC_... when it is imported
 

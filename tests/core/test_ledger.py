@@ -30,9 +30,9 @@ SCHEMAS = {
     "round_summary": ROUND_SUMMARY_FILE,
     "metrics": METRICS_FILE,
     "metrics_summary": METRICS_SUMMARY_FILE,
+    "job_status": "status.json",
     "model": "model_round_0.json",
     "environment": "environment.json",
-    "job_status": "status.json",
 }
 RECORDS = {"round": RoundRecord, "contribution": Contribution, "failure": Failure}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rt_flare.errors import JobError
-from rt_flare.jobs.deployed_results import DownloadedResults
+from rt_flare.jobs.downloaded_results import DownloadedResults
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.results import collect_results, downloaded_outcome
 

@@ -63,7 +63,7 @@ def test_a_process_keeps_credentials_that_its_children_do_not_get(given: dict[st
     code = """if True:
         import json, os, subprocess, sys
         from rt_flare.jobs.storage_credentials import keep_credentials
-        keep_credentials()
+        keep_credentials("none")
         import fsspec
         child = subprocess.check_output([sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"])
         print(json.dumps([fsspec.config.conf["s3"], json.loads(child)]))
