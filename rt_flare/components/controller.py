@@ -29,8 +29,8 @@ from rt_flare.components.wire import (
     NUM_SAMPLES,
     TRAIN_DEADLINE_SECONDS,
     SiteReport,
+    read_report,
     register_tensors,
-    report_of,
     spare_copy,
 )
 from rt_flare.core.best_model import BestModel
@@ -249,7 +249,7 @@ class RtFedAvg(ModelController):
         builder.add(contribution, validation_samples=report.validation_samples)
 
     def _report(self, reply: Shareable, fl_ctx: FLContext) -> SiteReport:
-        report, aggregator = report_of(reply, fl_ctx), self.aggregator
+        report, aggregator = read_report(reply, fl_ctx), self.aggregator
         return report.counted(aggregator.counted) if isinstance(aggregator, GatedAggregator) else report
 
     def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:

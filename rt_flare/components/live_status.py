@@ -12,7 +12,7 @@ from nvflare.apis.shareable import Shareable
 from rt_flare.components.events import STOP_REQUESTED
 from rt_flare.components.sender import sender
 from rt_flare.components.site import run_dir
-from rt_flare.components.wire import report_of
+from rt_flare.components.wire import read_report
 from rt_flare.core.durable_io import write_json
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.live_job import LIVE_FILE, STATUS_TOPIC, LiveJob, LiveSite
@@ -69,7 +69,7 @@ class LiveStatus:
         site = sender(reply, fl_ctx)
         failure: Failure | None = None
         if reply.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-            failure = report_of(reply, fl_ctx).failure
+            failure = read_report(reply, fl_ctx).failure
         with self._lock:
             known = self._job.sites.setdefault(site, LiveSite())
             changed, known.failure = known.failure != failure, failure

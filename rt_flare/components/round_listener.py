@@ -13,8 +13,7 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.widget import Widget
 
 from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
-from rt_flare.components.sender import sender
-from rt_flare.components.wire import report_of
+from rt_flare.components.wire import read_report
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_builder import RoundBuilder
 from rt_flare.core.round_record import Failure, RoundRecord
@@ -95,8 +94,8 @@ class RoundListener(Widget):
         is_training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
         if self._open is None or not is_training or not isinstance(reply, Shareable):
             return
-        site = sender(reply, fl_ctx)
-        report = report_of(reply, fl_ctx)
+        report = read_report(reply, fl_ctx)
+        site = report.site
         if report.failure is not None:
             self.note_failure(report.failure, fl_ctx)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections

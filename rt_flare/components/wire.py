@@ -36,10 +36,10 @@ __all__ = [
     "TensorExchangeError",
     "UncopiedWeights",
     "error_reply",
+    "parse_report",
     "read_environment",
     "read_report",
     "register_tensors",
-    "report_of",
     "result_reply",
     "spare_copy",
 ]
@@ -115,6 +115,7 @@ class SiteReport:
     """What a site's reply says beside the weights. Everything in it comes from the site and is checked.
 
     Attributes:
+        site: the site's name.
         num_samples: as the site gave it, unchecked: the update gate decides.
         train_metrics: metrics of the locally trained model.
         received_model_metrics: metrics of the model that the site received.
@@ -125,6 +126,7 @@ class SiteReport:
         failure: the site's error; None when the reply holds a result.
     """
 
+    site: str
     num_samples: Any = None
     train_metrics: dict[str, float] = field(default_factory=dict)
     received_model_metrics: dict[str, float] = field(default_factory=dict)
@@ -206,20 +208,21 @@ def error_reply(failure: Failure) -> Shareable:
     return reply
 
 
-def read_report(reply: Shareable, site: str) -> SiteReport:
-    """Read what a site's reply says beside the weights; never raises for what a site may send."""
+def parse_report(reply: Shareable, site: str) -> SiteReport:
+    """Read what the reply of ``site`` says beside the weights; never raises for what a site may send."""
     code = reply.get_return_code(ReturnCode.OK)
     if code != ReturnCode.OK:
-        return SiteReport(failure=_read_failure(reply.get_header(FAILURE), code, site))
+        return SiteReport(site, failure=_read_failure(reply.get_header(FAILURE), code, site))
     try:
         dxo = from_shareable(reply)
     except Exception as error:  # noqa: BLE001 - a hostile reply may break the parser anywhere
-        return SiteReport(warnings=[f"the reply cannot be read: {error}"[:_MAX_TEXT]])
+        return SiteReport(site, warnings=[f"the reply cannot be read: {error}"[:_MAX_TEXT]])
     meta = dxo.meta or {}
     warnings = [str(text)[:_MAX_TEXT] for text in list(meta.get(WARNINGS) or [])[:_MAX_WARNINGS]]
     samples = meta.get(VALIDATION_SAMPLES)
     received = dxo.data if dxo.data_kind == DataKind.METRICS else meta.get(MetaKey.INITIAL_METRICS)
     return SiteReport(
+        site,
         num_samples=meta.get(NUM_SAMPLES, meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND)),
         train_metrics=_checked_metrics(meta.get(TRAIN_METRICS), warnings),
         received_model_metrics=_checked_metrics(received, warnings),
@@ -230,11 +233,11 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
     )
 
 
-def report_of(reply: Shareable, fl_ctx: FLContext) -> SiteReport:
-    """`read_report` of the reply that ``fl_ctx`` came with: read for the first who asks, kept for the others."""
+def read_report(reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+    """`parse_report` of the reply that ``fl_ctx`` came with: parsed for the first who asks, kept for the others."""
     known = fl_ctx.get_prop(_REPORT)
     if known is None or known[0] is not reply:
-        known = reply, read_report(reply, sender(reply, fl_ctx))
+        known = reply, parse_report(reply, sender(reply, fl_ctx))
         fl_ctx.set_prop(_REPORT, known, private=True, sticky=False)
     report: SiteReport = known[1]
     return report

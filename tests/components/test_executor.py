@@ -14,7 +14,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 
 from rt_flare.components.executor import PayloadExecutor
-from rt_flare.components.wire import read_report
+from rt_flare.components.wire import parse_report
 from rt_flare.core.text_flow import BURST_LINES
 
 MODULE = """
@@ -59,7 +59,7 @@ def test_no_folder_of_the_site_and_no_flood_leaves_it(
     monkeypatch.setattr(executor.logger, "warning", lambda text, *_: logged.append(text))
     task = DXO(DataKind.WEIGHTS, data={"w": torch.ones(1)}).to_shareable()
     reply: Any = executor.execute("train", task, fl_ctx, Signal())
-    failure = read_report(reply, "site-1").failure
+    failure = parse_report(reply, "site-1").failure
     assert failure is not None
     assert "'data_root/images/patient.png'" in failure.message
     assert (failure.file, failure.line) == ("leaky_model_def.py", 9)
