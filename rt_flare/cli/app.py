@@ -22,6 +22,7 @@ from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.cli.report import report
 from rt_flare.cli.timeouts import app as timeouts_app
+from rt_flare.data.storage_url import shown_text
 from rt_flare.errors import AccessError, ConfigError, JobError, JobTimeoutError, LinkError, RtFlareError
 
 __all__ = ["app", "main"]
@@ -156,6 +157,8 @@ def main() -> None:
 
 
 def _report(arguments: list[str], code: ExitCode, kind: str, message: str) -> int:
+    # Whatever was typed in the place of something else may be quoted in the message.
+    message = shown_text(message)
     if "--format=json" in arguments or ("--format", "json") in pairwise(arguments):
         print_json(error_document(arguments[0] if arguments else "", code, kind, message))
     else:

@@ -15,7 +15,9 @@ from rt_flare.cli.round_view import make_console
 from rt_flare.cli.run_command import find_run, resume_run
 from rt_flare.errors import JobError
 from rt_flare.jobs.destination import parse_destination
+from rt_flare.jobs.downloaded_results import DownloadedResults
 from rt_flare.jobs.hocon import read_hocon
+from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import STATUS_FILE, JobStatus
 from rt_flare.jobs.outcome import JobState
 from rt_flare.jobs.submit import submit_job
@@ -146,7 +148,7 @@ def resume_command(*, job: str, rounds: int | None, watch: bool, as_json: bool) 
 
 def results_command(*, job: str, name: str | None, download: Path | None, url: bool, as_json: bool) -> int:
     """List, print, copy or lend results, and return the exit code."""
-    results = find_job(job).results()
+    results = _find_results(job)
     if name is None:
         files = results.list()
         if as_json:
@@ -166,6 +168,16 @@ def results_command(*, job: str, name: str | None, download: Path | None, url: b
     text = list(shown.values())[-1]
     print(text, end="" if text.endswith("\n") else "\n")
     return ExitCode.OK
+
+
+def _find_results(job: str) -> JobResults:
+    """Those of a submitted job; or those in a folder of ``rt-flare run`` or of ``nvflare job download``."""
+    folder = Path(job)
+    if (folder / STATUS_FILE).is_file() or not folder.is_dir():
+        return find_job(job).results()
+    if (folder / "files_out").is_dir():
+        return JobResults(folder)
+    return DownloadedResults(folder)
 
 
 def _quieten() -> None:
@@ -206,4 +218,7 @@ def _name(job_folder: Path) -> str:
     meta = next((p for p in (job_folder / "meta.json", job_folder / "meta.conf") if p.is_file()), None)
     if meta is None:
         raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
-    return str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    name = str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    if name in {".", ".."} or not name.isprintable() or set(name) & {"/", "\\"}:
+        raise JobError(f"{meta}: name: found {name[:200]!r}, expected the name of a folder; or say --out DIR")
+    return name

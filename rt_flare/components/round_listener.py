@@ -97,8 +97,8 @@ class RoundListener(Widget):
         is_training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
         if self._open is None or not is_training or not isinstance(reply, Shareable):
             return
-        site = fl_ctx.get_peer_context().get_identity_name()
-        report = read_report(reply, site)
+        report = read_report(reply, fl_ctx)
+        site = report.site
         if report.failure is not None:
             self.note_failure(report.failure, fl_ctx)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections

@@ -9,6 +9,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
+from rt_flare.components.sender import sender
 from rt_flare.components.wire import read_environment
 from rt_flare.core.environment import Environment, Environments, SiteEnvironment, own_environment
 
@@ -29,7 +30,7 @@ class SiteEnvironments:
         reply = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
         environment = read_environment(reply) if isinstance(reply, Shareable) else None
         if environment is not None:
-            self._found[fl_ctx.get_peer_context().get_identity_name()] = environment
+            self._found[sender(reply, fl_ctx)] = environment
 
     def write(self, folder: Path, job_id: str) -> None:
         """Replace ``environment.json`` in ``folder``, atomically, when there is news since it was written."""

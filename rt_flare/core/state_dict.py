@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ _WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
 _STORAGE_ONLY = re.compile(r"torch\.(u?int[1-7]|bits.*|float4.*)")
 """Dtypes that torch can hold but neither copy nor compare."""
 _MAX_LISTED = 10
+_MAX_NAME = 300
 
 
 class TensorSpec(NamedTuple):
@@ -61,15 +63,18 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
     plain: StateDict = {}
     for name, value in state.items():
         if not isinstance(name, str):
-            raise StateDictError(f"state dict names must be str, found {name!r}")
+            raise StateDictError(f"state dict names must be str, found {reprlib.repr(name)}")
         if isinstance(value, np.ndarray):
             value = _from_numpy(name, value)
         if not isinstance(value, torch.Tensor):
             raise StateDictError(
-                f"{name}: found {type(value).__name__}, expected a tensor; return model.state_dict() without extras"
+                f"{_shown_name(name)}: found {type(value).__name__}, expected a tensor; return model.state_dict() "
+                "without extras"
             )
         if kind := _unusable_kind(value):
-            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; convert it to a dense tensor")
+            raise StateDictError(
+                f"{_shown_name(name)}: found a {kind} tensor, expected a dense one; convert it to a dense tensor"
+            )
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
 
@@ -166,7 +171,12 @@ def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
         raise StateDictError(f"{name}: numpy dtype {value.dtype} has no torch counterpart") from error
 
 
+def _shown_name(name: str) -> str:
+    """A name of any origin, in one line of bounded length."""
+    return name if len(name) <= _MAX_NAME and name.isprintable() else reprlib.repr(name)
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_LISTED])
+    shown = ", ".join(map(_shown_name, names[:_MAX_LISTED]))
     rest = len(names) - _MAX_LISTED
     return f"({len(names)}): {shown}" + (f" and {rest} more" if rest > 0 else "")
