@@ -86,9 +86,10 @@ class ForeignFolder:
                 descriptor = os.open(path.name, _FILE, dir_fd=folder)
         except OSError as error:
             raise self._refused(file, error) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise JobError(f"{self.root / file}: not a plain file")
         with os.fdopen(descriptor, "rb") as content:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise JobError(f"{self.root / file}: not a plain file")
             yield content
 
     @contextlib.contextmanager
