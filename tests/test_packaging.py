@@ -56,7 +56,7 @@ def test_the_sdist_has_what_builds_and_tests_it(dist: Path) -> None:
     for folder in ("rt_flare", "job_templates", "plugins", "tests", "docs", "benchmarks"):
         missing = {f"{folder}/{name}" for name in _files(ROOT / folder)} - names
         assert not missing
-    assert {"README.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml", "pyproject.toml"} <= names
+    assert {".ci/run", "README.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml", "pyproject.toml"} <= names
     assert not [name for name in names if name.endswith((".lock", ".pyc"))]
 
 
