@@ -69,6 +69,15 @@ class ForeignFolder:
             raise JobError(f"{self.root / file}: larger than {max_bytes} bytes")
         return data
 
+    def check(self, file: str) -> None:
+        """Do nothing if ``file`` can be read.
+
+        Raises:
+            JobError: as in `read`, whatever its size.
+        """
+        with self._open(file):
+            pass
+
     def copy(self, file: str, target: Path) -> None:
         """Copy ``file``, of any size, to ``target``, which is whole at every instant.
 

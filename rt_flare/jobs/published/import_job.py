@@ -87,17 +87,7 @@ def import_job(folder: Path, out: Path | None = None, *, shards: Path | None = N
     sources[module] = _with_contract(job, sources[module], changes)
     changes.extend(component_changes(job))
     requirements = _requirements(job, changes)
-    own = ForeignFolder(shards) if shards is not None else job.folder
-    zips = tuple(shard_order(own.names()[0])) if shards is not None else job.shards
-    if shards is not None and not zips:
-        raise JobError(f"{shards}: found no ZIP, expected one for each site")
-    if zips:
-        changes.append(Change(_MAPPED, f"{len(zips)} shards", "shards", f"named {shard_name(1)} and on"))
-        why = "the site's unpacked shard, as payload and env name it"
-        changes.append(Change(_MAPPED, f"data_root {job.arguments.data_root}", 'env["DATA_ROOT"]', why))
-    else:
-        config["data_root"] = job.arguments.data_root
-        changes.append(Change(_KEPT, f"data_root {job.arguments.data_root}", "data_root"))
+    data, zips = _data(job, shards, config, changes)
     if job.checkpoint:
         config["checkpoint"] = _CHECKPOINT
         changes.append(Change(_KEPT, job.checkpoint, "checkpoint", "must be a state dict; it was not opened"))
@@ -106,9 +96,13 @@ def import_job(folder: Path, out: Path | None = None, *, shards: Path | None = N
 
     target = out if out is not None else Path(federation["job_name"])
     if target.exists() and (not target.is_dir() or os.listdir(target)):  # noqa: PTH208
-        raise JobError(f"{target}: exists and is not empty; choose another folder or remove it")
+        raise JobError(f"{target}: exists and is not empty; name another folder, with --out")
+    for name in zips:
+        data.check(name)
+    if job.checkpoint:
+        job.folder.check(job.checkpoint)
     for number, name in enumerate(zips, start=1):
-        own.copy(name, target / "shards" / shard_name(number))
+        data.copy(name, target / "shards" / shard_name(number))
     if job.checkpoint:
         job.folder.copy(job.checkpoint, target / _CHECKPOINT)
     for name, content in sources.items():
@@ -117,6 +111,26 @@ def import_job(folder: Path, out: Path | None = None, *, shards: Path | None = N
         write_bytes(target / "requirements.txt", requirements)
     write_bytes(target / PROJECT_FILE, text.encode())
     return ImportedJob(target, tuple(changes))
+
+
+def _data(
+    job: PublishedJob, shards: Path | None, config: dict[str, Any], changes: list[Change]
+) -> tuple[ForeignFolder, tuple[str, ...]]:
+    """Where the shards are and what they are called; without any, ``config`` gets the place of the sites' data."""
+    folder, zips = job.folder, job.shards
+    if shards is not None:
+        folder = ForeignFolder(shards)
+        zips = tuple(shard_order(folder.names()[0]))
+        if not zips:
+            raise JobError(f"{shards}: found no ZIP, expected one for each site")
+    root = job.arguments.data_root
+    if zips:
+        changes.append(Change(_MAPPED, f"{len(zips)} shards", "shards", f"named {shard_name(1)} and on"))
+        changes.append(Change(_MAPPED, f"data_root {root}", 'env["DATA_ROOT"]', "the site's unpacked shard"))
+    else:
+        config["data_root"] = root
+        changes.append(Change(_KEPT, f"data_root {root}", "data_root"))
+    return folder, zips
 
 
 def _project_file(config: dict[str, Any]) -> str:

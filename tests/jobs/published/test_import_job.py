@@ -232,6 +232,12 @@ def test_a_folder_that_is_no_such_job_and_one_that_is_not_empty_are_refused(
     (tmp_path / "out" / "mine").touch()
     with pytest.raises(JobError, match="not empty"):
         import_job(published.write(), tmp_path / "out")
+    shard = published.folder / "shards" / "shard_1.zip"
+    shard.rename(tmp_path / "elsewhere.zip")
+    shard.symlink_to(tmp_path / "elsewhere.zip")
+    with pytest.raises(JobError, match="symbolic link"):
+        import_job(published.folder, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     (published.folder / "configs" / "meta.json").write_text("{" * 10_000)
     with pytest.raises(ConfigError, match="no valid JSON"):
         import_job(published.folder, tmp_path / "other")
