@@ -137,6 +137,7 @@ def main() -> None:
         if code == ExitCode.INTERRUPTED:  # Typer's answer to Ctrl-C, with which it passes on what was interrupted
             goes_on = arguments[:1] in (["submit"], ["watch"], ["cancel"])
             what = "a job that was submitted goes on" if goes_on else "every process of the run has ended"
+            what += "; rt-flare resume goes on after its last complete round" if arguments[:1] == ["run"] else ""
             _report(arguments, ExitCode.INTERRUPTED, "interrupted", f"interrupted; {what}")
     except _COMMAND_LINE_ERROR as error:
         message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")

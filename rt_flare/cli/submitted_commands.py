@@ -12,6 +12,7 @@ from rt_flare.cli.envelope import print_envelope
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.job_view import job_view, print_status
 from rt_flare.cli.round_view import make_console
+from rt_flare.cli.run_command import find_run, resume_run
 from rt_flare.errors import JobError
 from rt_flare.jobs.destination import parse_destination
 from rt_flare.jobs.hocon import read_hocon
@@ -27,6 +28,7 @@ __all__ = [
     "find_job",
     "logs_command",
     "results_command",
+    "resume_command",
     "status_command",
     "stop_command",
     "submit_command",
@@ -133,6 +135,23 @@ def logs_command(*, job: str, site: str, tail: int, kit: Path | None, as_json: b
     return ExitCode.OK
 
 
+def resume_command(*, job: str, rounds: int | None, watch: bool, as_json: bool) -> int:
+    """Let a job, or an interrupted `rt-flare run`, go on, and return the exit code; with ``watch``, that of the job."""
+    run_folder = find_run(job)
+    if run_folder is not None:
+        return resume_run(run_folder, num_rounds=rounds, as_json=as_json)
+    found = find_job(job).resume(num_rounds=rounds)
+    if watch:
+        return _watch(found, _DAY_SECONDS, "resume", as_json=as_json)
+    status = found.status
+    if as_json:
+        return print_envelope("resume", _document(found, status))
+    console = make_console()
+    console.print(Text(f"{found.name} goes on without this shell, {_where_it_goes_on(status)}"), soft_wrap=True)
+    console.print(Text(f"  rt-flare watch {found.folder}"), soft_wrap=True)
+    return ExitCode.OK
+
+
 def results_command(*, job: str, name: str | None, download: Path | None, url: bool, as_json: bool) -> int:
     """List, print, copy or lend results, and return the exit code."""
     results = find_job(job).results()
@@ -182,6 +201,13 @@ def _exit_code(status: JobStatus) -> ExitCode:
 def _document(job: Job, status: JobStatus) -> dict[str, object]:
     workers = {**status.workers.model_dump(), "healthy": status.workers.healthy}
     return {**status.document(), "workers": workers, "folder": str(job.folder) if job.folder else None}
+
+
+def _where_it_goes_on(status: JobStatus) -> str:
+    done, total = status.progress.rounds_done, status.progress.num_rounds
+    if done:
+        return f"{done} of {total} rounds done" if status.kit is None else "after its last complete round on the server"
+    return "from the beginning: no round was complete" if status.kit is None else "as its server finds it"
 
 
 def _name(job_folder: Path) -> str:

@@ -20,9 +20,11 @@ from pydantic import ValidationError
 
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.site_data import SiteData
+from rt_flare.components.site_state import OUT_FOLDER, STATE_FOLDER, take_over_state
 from rt_flare.components.waiting_task import wait_for_task
 from rt_flare.components.wire import (
     ENVIRONMENT,
+    RESUMED_FROM,
     TRAIN_DEADLINE_SECONDS,
     error_reply,
     register_tensors,
@@ -184,13 +186,15 @@ class PayloadExecutor(Executor):
     def _execute(
         self, task_name: str, shareable: Shareable, round_number: int, fl_ctx: FLContext, abort_signal: Signal
     ) -> Shareable:
+        if place := take_over_state(fl_ctx, shareable.get_header(RESUMED_FROM, []), round_number):
+            self.log_info(fl_ctx, f"STATE_DIR is as the earlier job left it in {place}")
         dataset, warnings = self._data.prepare(fl_ctx, lambda: bool(abort_signal.triggered)), []
         task = SiteTask(
             kind=task_name,
             dataset=dataset,
             env=self._env(fl_ctx, round_number, shareable.get_header(AppConstants.NUM_ROUNDS, 0)),
             extra=self.extra or {},
-            out_dir=run_dir(fl_ctx) / "out" / f"round_{round_number}",
+            out_dir=run_dir(fl_ctx) / OUT_FOLDER / f"round_{round_number}",
         )
         weights = to_plain(from_shareable(shareable).data)
         self.log_info(fl_ctx, f"{task_name}: round {round_number}, user code starts")
@@ -234,7 +238,7 @@ class PayloadExecutor(Executor):
             "JOB_ID": fl_ctx.get_job_id(),
             "CURRENT_ROUND": round_number,
             "NUM_ROUNDS": num_rounds,
-            "STATE_DIR": str(run_dir(fl_ctx) / "state"),
+            "STATE_DIR": str(run_dir(fl_ctx) / STATE_FOLDER),
             **self._training.model_dump(exclude={"extra"}),
         }
 

@@ -49,6 +49,7 @@ WIRE_ERROR = "rt_wire_error"
 WORK_SECONDS = "rt_work_seconds"
 ENVIRONMENT = "rt_environment"
 FAILURE = "rt_failure"
+RESUMED_FROM = "rt_resumed_from"
 TRAIN_DEADLINE_SECONDS = "rt_train_deadline_seconds"
 
 _MAX_WARNINGS = 20

@@ -1,4 +1,4 @@
-"""``rt-flare submit``, ``status``, ``watch``, ``stop``, ``cancel``, ``logs``, ``results``."""
+"""``rt-flare submit``, ``status``, ``watch``, ``stop``, ``cancel``, ``resume``, ``logs``, ``results``."""
 
 from __future__ import annotations
 
@@ -128,6 +128,9 @@ def test_logs_and_results_of_an_ended_job(rt_flare: RtFlare, ended: Path, tmp_pa
         (["results", "digits", "files_out/server.log", "--url"], 4, "no signed URLs"),
         (["stop", "digits"], 1, "is FAILED already"),
         (["cancel", "digits"], 1, "is FAILED already"),
+        (["resume", "digits"], 1, "found 0 server configurations"),
+        (["resume", "nowhere"], 4, "nowhere: found no status.json"),
+        (["resume", "digits", "--rounds", "0"], 4, "--rounds"),
         (["submit", "nowhere"], 4, "no meta.json"),
         (["submit", "mini_job", "--where", "https://example.com"], 4, "expected simulator, poc"),
         (["submit", "mini_job", "--where", "mini_job"], 4, "no startup kit of an administrator"),

@@ -47,6 +47,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "best_metric": "-loss",
         "patience": 2,
         "allow_empty_global_weights": True,
+        "resume_from": ["4f5b", "77aa"],
     },
     PayloadExecutor: {
         "user_module": "other",

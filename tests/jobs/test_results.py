@@ -85,6 +85,22 @@ def test_what_an_earlier_run_left_is_gone(tmp_path: Path) -> None:
     assert list((job_dir / "model_out").iterdir()) == []
 
 
+def test_results_of_an_earlier_run_stay_until_the_one_that_continues_it_has_taken_them_over(tmp_path: Path) -> None:
+    """X8: what it died of is in its logs."""
+    outcome = _outcome(tmp_path / "run", ["a"])
+    job_dir = tmp_path / "x"
+    collect_results(outcome, job_dir)
+    before = {path for path in job_dir.rglob("*") if path.is_file()}
+    summary = (job_dir / "files_out" / "fl_round_complete.json").read_bytes()
+    (outcome.server_dir / "files_out" / "fl_round_complete.json").write_text("{}")
+    (outcome.server_dir / "model_out" / "global_model.pt").write_bytes(b"another one")
+    outcome.server_log.write_text("it died at once")
+    collect_results(outcome, job_dir, resumed=True)
+    assert {path for path in job_dir.rglob("*") if path.is_file()} == before
+    assert (job_dir / "files_out" / "fl_round_complete.json").read_bytes() == summary
+    assert (job_dir / "files_out" / "server.log").read_text() == "it died at once"
+
+
 def test_a_link_left_by_user_code_is_not_followed(tmp_path: Path) -> None:
     """J8: a result is what the site wrote, not what it points at."""
     outcome = _outcome(tmp_path / "run", ["a"])
