@@ -17,6 +17,7 @@ from rt_flare.cli import job, jobs, plugins, shards, site
 from rt_flare.cli.check import check
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
+from rt_flare.cli.import_job import import_job
 from rt_flare.cli.init import init
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(check)
+app.command("import")(import_job)
 app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")

@@ -34,7 +34,7 @@ _DAY_SECONDS = 86_400.0
 
 
 def submit(
-    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job.")],
+    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job, or a project.")],
     where: Annotated[
         str,
         typer.Option(

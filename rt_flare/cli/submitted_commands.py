@@ -20,7 +20,9 @@ from rt_flare.jobs.hocon import read_hocon
 from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import STATUS_FILE, JobStatus
 from rt_flare.jobs.outcome import JobState
+from rt_flare.jobs.project import is_project, read_project
 from rt_flare.jobs.submit import submit_job
+from rt_flare.jobs.submit_project import submit_project
 from rt_flare.jobs.submitted_job import Job
 
 __all__ = [
@@ -59,10 +61,16 @@ def find_job(job: str, kit: Path | None = None) -> Job:
 def submit_command(
     *, job_folder: Path, where: str, sites: Sequence[str] | None, out: Path | None, watch: bool, as_json: bool
 ) -> int:
-    """Submit a job, say where it is, and return the exit code; with ``watch``, that of the job."""
+    """Submit a job, or a project's, say where it is, and return the exit code; with ``watch``, that of the job."""
     _quieten()
-    folder = out or Path("jobs") / _name(job_folder)
-    job = submit_job(job_folder, folder, parse_destination(where), sites=sites)
+    destination = parse_destination(where)
+    if is_project(job_folder):
+        project = read_project(job_folder)
+        folder = out or Path("jobs") / project.config.federation.job_name
+        job = submit_project(project, folder, destination, sites=sites)
+    else:
+        folder = out or Path("jobs") / _name(job_folder)
+        job = submit_job(job_folder, folder, destination, sites=sites)
     if watch:
         return _watch(job, _DAY_SECONDS, "submit", as_json=as_json)
     if as_json:

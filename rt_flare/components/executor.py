@@ -61,8 +61,13 @@ class PayloadExecutor(Executor):
         model_args: its keyword arguments; JSON values.
         adapter: name of the dataset adapter that `rt_flare.open_dataset` uses.
         adapter_args: keyword options of the adapter.
-        local_epochs, batch_size, learning_rate, img_size, num_classes, manifest_file, extra: as in `TrainingConfig`;
-            they reach user code as ``payload["env"]``.
+        local_epochs: passes over the site's data; this and the next six reach user code as ``payload["env"]``.
+        batch_size: samples per step.
+        learning_rate: step size.
+        img_size: side of the images in pixels.
+        num_classes: width of the labels; 0 is what the largest label says.
+        manifest_file: name of the manifest at the shard's root.
+        extra: further keys.
         data_dir: folder that the site's shard is unpacked in, as ``{data_dir}/{shard index}``.
         shards_dir: folder with the shard ZIPs; "" when the data is at the site already.
         shards_from_server: ask the job's `ShardUrlService` for a signed URL of this site's shard.
