@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import (
     StateDict,
@@ -14,7 +15,6 @@ from rt_flare.core.state_dict import (
     check_fit,
     describe,
     fit_names,
-    is_finite,
     largest_magnitude,
     to_plain,
 )
@@ -106,9 +106,8 @@ class UpdateGate:
         if wire_dtype:
             return self._restore(site, state, wire_dtype)
         state = self._fit(site, state, self.reference)
-        for name, tensor in state.items():
-            if not is_finite(tensor):
-                raise _not_finite(site, name)
+        if name := first_not_finite(state):
+            raise _not_finite(site, name)
         return state
 
     def _restore(self, site: str, difference: StateDict, wire_dtype: Any) -> Mapping[str, torch.Tensor]:
