@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 
 from rt_flare.core.entry_groups import gather, group_entries
 from rt_flare.core.pieces import pieces, run_all
+from rt_flare.core.state_dict import describe
 
-__all__ = ["extremes", "first_not_finite"]
+__all__ = ["first_not_finite", "is_finite"]
 
 _PIECE = 1 << 22
 """Nothing is written, so nothing needs to stay in a cache."""
 
 
-def first_not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+def first_not_finite(state: Mapping[str, torch.Tensor], groups: list[list[str]] | None = None) -> str | None:
     """Return the name of an entry that holds NaN or infinite values; None if there is none.
 
     Args:
         state: dense, contiguous CPU tensors of any dtype.
+        groups: names as `group_entries` puts them, for who has many such states to check.
     """
-    names = [name for name, tensor in state.items() if tensor.is_floating_point() or tensor.is_complex()]
-    if not _all_finite(state, names):
-        return next(name for name in names if not _all_finite(state, [name]))
-    return None
+    groups = group_entries((name, *spec) for name, spec in describe(state).items()) if groups is None else groups
+    if all(run_all(_checks(state, groups))):
+        return None
+    return next(name for group in groups for name in group if not all(run_all(_checks(state, [[name]]))))
 
 
-def extremes(values: torch.Tensor) -> torch.Tensor:
-    """Least and greatest of the real numbers in a flat tensor that is not empty; NaN if it holds one."""
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether a plain, contiguous tensor of any dtype is free of NaN and infinities."""
     if values.is_complex():
         values = torch.view_as_real(values)
-    # One pass, nothing allocated. 8-bit floats and complex halves have no such kernel.
-    return torch.stack(torch.aminmax(values.float() if values.dtype.itemsize == 1 else values))
+    elif not values.is_floating_point():
+        return True
+    if values.dtype.itemsize == 1:  # 8-bit floats have no sums
+        values = values.float()
+    # A sum with a NaN or an infinity in it is never finite; one that is not may have overflowed.
+    return (
+        math.isfinite(values.sum())
+        or not values.numel()
+        or math.isfinite(torch.stack(torch.aminmax(values)).abs().max())
+    )
 
 
-def _all_finite(state: Mapping[str, torch.Tensor], names: list[str]) -> bool:
-    groups = group_entries((name, tuple(state[name].shape), state[name].dtype) for name in names)
-    flat = [gather(state, group) for group in groups]
-    tasks = [partial(extremes, piece) for tensor in flat if tensor.numel() for (piece,) in pieces(tensor, size=_PIECE)]
-    return not tasks or bool(torch.cat(run_all(tasks)).isfinite().all())
+def _checks(state: Mapping[str, torch.Tensor], groups: list[list[str]]) -> list[Callable[[], bool]]:
+    tasks: list[Callable[[], bool]] = []
+    for group in groups:
+        if len(group) > 1:
+            # Put together by the thread that looks at it: all at once would be a second model.
+            tasks.append(partial(_is_group_finite, state, group))
+        else:
+            tasks += [partial(is_finite, piece) for (piece,) in pieces(state[group[0]], size=_PIECE)]
+    return tasks
+
+
+def _is_group_finite(state: Mapping[str, torch.Tensor], group: list[str]) -> bool:
+    return is_finite(gather(state, group))

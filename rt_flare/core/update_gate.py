@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rt_flare.core.entry_groups import group_entries
 from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import (
@@ -51,6 +52,7 @@ class UpdateGate:
         self.expected_sites = expected_sites
         self.base = base
         self.accepted: dict[str, int] = {}
+        self._groups: list[list[str]] | None = None
         self._base_magnitudes: dict[str, float] | None = None
 
     def check(
@@ -106,7 +108,9 @@ class UpdateGate:
         if wire_dtype:
             return self._restore(site, state, wire_dtype)
         state = self._fit(site, state, self.reference)
-        if name := first_not_finite(state):
+        if self._groups is None:
+            self._groups = group_entries((name, *spec) for name, spec in describe(state).items())
+        if name := first_not_finite(state, self._groups):
             raise _not_finite(site, name)
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import torch
 
 from rt_flare.core.entry_groups import gather, group_entries, scatter
-from rt_flare.core.finite_check import extremes, first_not_finite
+from rt_flare.core.finite_check import first_not_finite, is_finite
 from rt_flare.core.pieces import SHARED_PIECE, pieces, run_all
 from rt_flare.core.state_dict import StateDict, TensorSpec
 from rt_flare.errors import UpdateError
@@ -59,8 +60,7 @@ class WeightedSums:
         Raises:
             UpdateError: a sum left the range of its dtype (reason ``mean_overflow``).
         """
-        checked = self._add_waiting(divisor)
-        if checked and not torch.cat(checked).isfinite().all():
+        if not self._add_waiting(divisor):
             name = first_not_finite(self._entries(cast=False))
             raise UpdateError("mean_overflow", f"{name}: the sum of finite updates overflowed")
         return self._entries()
@@ -73,29 +73,36 @@ class WeightedSums:
             self._add_waiting(None)
         return self._entries()
 
-    def _add_waiting(self, divisor: float | None) -> list[torch.Tensor]:
-        """Add what waits in one pass; with a divisor, also divide, and return the extremes of all pieces."""
+    def _add_waiting(self, divisor: float | None) -> bool:
+        """Add what waits in one pass; with a divisor, also divide, and tell whether all sums are finite."""
         waiting, self._waiting = self._waiting, []
         starts, weights = not self._sums, [weight for _, weight in waiting]
         combine = partial(_start if starts else _continue, weights=weights, scale=self._scale, divisor=divisor)
         # x * w / w is not always x: the first is multiplied by its weight when a second comes.
         self._scale = weights[0] if starts and len(weights) == 1 else None
-        tasks: list[Callable[[], torch.Tensor | None]] = []
-        found: list[torch.Tensor | None] = []
+        tasks: list[Callable[[], bool]] = []
+        finite: list[bool] = []
         num_values = 0
         for number, group in enumerate(self._groups):
-            addends = [gather(state, group) for state, _ in waiting]
             if starts:
-                wide = accumulation_dtype(self._specs[group[0]].dtype)
-                self._sums.append(torch.empty(addends[0].shape, dtype=wide))
+                self._sums.append(self._empty_sum(group))
             held = self._sums[number]
+            if len(group) > 1:
+                # Put together by the thread that adds it: all at once would be further models.
+                tasks.append(partial(_combine_group, combine, held, group, [state for state, _ in waiting]))
+                continue
+            addends = [state[group[0]] for state, _ in waiting]
             tasks += [partial(combine, *parts) for parts in pieces(held, *addends, size=SHARED_PIECE)]
             num_values += held.numel()
             if num_values >= _MOST_AT_ONCE:
-                found += run_all(tasks)
+                finite += run_all(tasks)
                 tasks, num_values = [], 0
-        found += run_all(tasks)
-        return [pair for pair in found if pair is not None]
+        finite += run_all(tasks)
+        return all(finite)
+
+    def _empty_sum(self, group: list[str]) -> torch.Tensor:
+        size = sum(math.prod(self._specs[name].shape) for name in group)
+        return torch.empty(size, dtype=accumulation_dtype(self._specs[group[0]].dtype))
 
     def _entries(self, *, cast: bool = True) -> StateDict:
         """The sums by name, in their entries' dtypes or as they are; they are forgotten."""
@@ -108,9 +115,18 @@ class WeightedSums:
         return entries
 
 
+def _combine_group(
+    combine: Callable[..., bool],
+    held: torch.Tensor,
+    group: list[str],
+    states: list[Mapping[str, torch.Tensor]],
+) -> bool:
+    return combine(held, *(gather(state, group) for state in states))
+
+
 def _start(
     held: torch.Tensor, first: torch.Tensor, *others: torch.Tensor, weights: list[float], **then: float | None
-) -> torch.Tensor | None:
+) -> bool:
     if others:
         torch.mul(first, weights[0], out=held)
     else:
@@ -120,15 +136,15 @@ def _start(
 
 def _continue(
     held: torch.Tensor, *addends: torch.Tensor, weights: list[float], scale: float | None, divisor: float | None
-) -> torch.Tensor | None:
+) -> bool:
     if scale is not None:
         held.mul_(scale)
     for addend, weight in zip(addends, weights, strict=True):
         held.add_(addend.to(held.dtype), alpha=weight)
     if divisor is None:
-        return None
+        return True
     held.div_(divisor)
-    return extremes(held) if held.numel() else None
+    return is_finite(held)
 
 
 def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,185 @@
+"""A round's aggregation: rt_flare's component against NVFlare's helper, Flower's function, and the bare additions.
+
+``uv run python -m benchmarks.aggregation`` measures every case, ``--cases NUMBER...`` some. Ours is
+`SampleWeightedAggregator` as a controller calls it: from the round's start through every site's reply, with the gate
+and all bookkeeping, to the result. The limit is an in-place ``add_`` of as many flat tensors of the same bytes. Two
+updates are in memory, and the sites send them in turn. Flower runs in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from nvflare.app_common.aggregators.weighted_aggregation_helper import WeightedAggregationHelper
+
+from benchmarks.aggregator_rounds import AggregatorRounds
+from benchmarks.figures import Figure, command, spread
+from benchmarks.layouts import LAYOUTS, Shapes, make_state
+from benchmarks.peers import FLOWER
+
+_MOST_EARLY_BYTES = 4 << 30
+_MOST_FLOWER_BYTES = 4 << 30
+_FLOWER = Path(__file__).with_name("flower_side.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a round adds up."""
+
+    num_values: int
+    num_sites: int
+    dtype: torch.dtype
+    payload: str
+    layout: str
+
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.num_values // 10**6}M {dtype} {self.payload} x {self.num_sites}, {self.layout}"
+
+
+CASES = [
+    *(
+        Case(num_values, num_sites, dtype, payload, layout)
+        for num_values, layout in ((25_000_000, "resnet"), (100_000_000, "transformer"))
+        for num_sites in (8, 32)
+        # numpy has no bfloat16.
+        for dtype, payload in ((torch.float32, "torch"), (torch.bfloat16, "torch"), (torch.float32, "numpy"))
+    ),
+    Case(25_000_000, 8, torch.float32, "torch", "transformer"),
+    Case(25_000_000, 8, torch.float32, "torch", "small tensors"),
+    Case(25_000_000, 8, torch.float32, "numpy", "small tensors"),
+]
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Measure the cases, one after the other; within each, all variants in turn."""
+    figures = []
+    for number in options.cases or range(len(CASES)):
+        figures += measure_case(CASES[number], options.repeats)
+    return figures
+
+
+def measure_case(case: Case, repeats: int) -> list[Figure]:
+    """Measure one case."""
+    print(f"{case}, seconds a round", flush=True)
+    shapes = LAYOUTS[case.layout](case.num_values)
+    flats = [torch.cat([t.reshape(-1) for t in make_state(shapes, case.dtype, seed).values()]) for seed in (0, 1)]
+    states = [_payload(split(flat, shapes), case.payload) for flat in flats]
+    seconds: dict[str, list[float]] = {}
+    with flower(case, shapes) as flower_seconds:
+        variants = _variants(case, flats, states) | {"Flower": flower_seconds}
+        for run in variants.values():
+            run()
+        for _ in range(repeats):
+            for name, run in variants.items():
+                seconds.setdefault(name, []).append(run())
+    for name, values in seconds.items():
+        print(f"  {name:24} {spread(values)}", flush=True)
+    return list(_figures(case, seconds))
+
+
+def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:
+    """The entries as views of one flat tensor."""
+    parts = flat.split([math.prod(shape) for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def _payload(state: dict[str, torch.Tensor], payload: str) -> dict[str, Any]:
+    return dict(state) if payload == "torch" else {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _variants(case: Case, flats: list[torch.Tensor], states: list[dict[str, Any]]) -> dict[str, Callable[[], float]]:
+    streaming = AggregatorRounds(states, case.num_sites, deterministic=False)
+    ordered = AggregatorRounds(states, case.num_sites, deterministic=True)
+    total = torch.zeros_like(flats[0])
+
+    def add_flat() -> float:
+        start = time.perf_counter()
+        for number in range(case.num_sites):
+            total.add_(flats[number % 2], alpha=0.25)
+        return time.perf_counter() - start
+
+    def unchecked() -> float:
+        with mock.patch("rt_flare.core.update_gate.first_not_finite", return_value=None):
+            return streaming.run()
+
+    def helper() -> float:
+        start = time.perf_counter()
+        adding = WeightedAggregationHelper()
+        for number in range(case.num_sites):
+            adding.add(states[number % 2], 100 + number, f"site-{number}", 0)
+        adding.get_result()
+        return time.perf_counter() - start
+
+    variants = {"flat add_": add_flat, "ours": streaming.run, "ours, unchecked": unchecked, "NVFlare": helper}
+    if case.payload == "torch" and case.dtype == torch.float32:
+        variants["deterministic, in order"] = ordered.run
+        if flats[0].nbytes * (case.num_sites - 1) <= _MOST_EARLY_BYTES:
+            variants["deterministic, reversed"] = lambda: ordered.run(reverse=True)
+    return variants
+
+
+def _figures(case: Case, seconds: dict[str, list[float]]) -> Iterator[Figure]:
+    def ratio(above: str, below: str, **bound: Any) -> Figure:
+        values = tuple(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+        return Figure(f"{case}: {above} / {below}", values, **bound)
+
+    yield ratio("flat add_", "ours", at_least=0.75)
+    yield ratio("flat add_", "ours, unchecked", at_least=0.95)
+    yield ratio("NVFlare", "ours", at_least=1.0 if case.payload == "torch" else 1.8)
+    yield ratio("Flower", "ours", at_least=2.0)
+    for order, most in (("in order", 1.15), ("reversed", 1.5)):
+        if f"deterministic, {order}" in seconds:
+            yield ratio(f"deterministic, {order}", "ours", at_most=most)
+
+
+@contextmanager
+def flower(case: Case, shapes: Shapes) -> Iterator[Callable[[], float]]:
+    """Start Flower's side; what is yielded runs one aggregation there and returns its seconds, for as many sites.
+
+    Flower keeps a weighted copy of every update, and 32 large ones do not fit here: then it has fewer, and its time is
+    scaled up. Its arrays are numpy's, so that bfloat16 weights come to it as float32.
+    """
+    size = sum(math.prod(shape) for shape in shapes.values()) * 4
+    num_sites = min(case.num_sites, _MOST_FLOWER_BYTES // size)
+    interpreter = ["uv", "run", "--quiet", "--no-project", "--isolated", "--with", FLOWER, "--python", sys.executable]
+    with subprocess.Popen(
+        [*interpreter, "python", str(_FLOWER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(line: str) -> float:
+            process.stdin.write(line + "\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            return float(process.stdout.readline())  # type: ignore[union-attr]
+
+        ask(json.dumps({"shapes": list(shapes.values()), "num_sites": num_sites}))
+        try:
+            yield lambda: ask("") * case.num_sites / num_sites
+        finally:
+            process.stdin.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    listed = ", ".join(f"{number}: {case}" for number, case in enumerate(CASES))
+    parser.add_argument("--cases", type=int, nargs="+", choices=range(len(CASES)), metavar="NUMBER", help=listed)
+    command(parser, measure)
+
+
+if __name__ == "__main__":
+    main()
