@@ -30,7 +30,7 @@ def group_entries(entries: Iterable[tuple[str, tuple[int, ...], torch.dtype]]) -
         if size >= _SMALL:
             groups.append([name])
             continue
-        group, used = open_groups.get(dtype, ([], _GROUP))
+        group, used = open_groups.get(dtype, ([], _GROUP + 1))
         if used + size > _GROUP:
             group, used = [], 0
             groups.append(group)

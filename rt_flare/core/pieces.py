@@ -66,6 +66,7 @@ def _threads(_process: int, num_threads: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # makes torch look its number up now, and never again in this thread
         started.wait()
 
     threads = ThreadPoolExecutor(num_threads, "rt-flare-pieces")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ __all__ = [
     "check_fit",
     "describe",
     "fit_names",
-    "is_finite",
     "largest_magnitude",
     "load_strictly",
     "to_plain",
@@ -79,13 +77,6 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
             raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; convert it to a dense tensor")
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a plain tensor of any dtype is free of NaN and infinities."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    return not tensor.is_floating_point() or math.isfinite(largest_magnitude(tensor))
 
 
 def largest_magnitude(tensor: torch.Tensor) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from rt_flare.core.state_dict import StateDict, describe
 from rt_flare.core.weighted_sums import WeightedSums, accumulation_dtype
+from rt_flare.core.wire_dtype import RestoredState
 from rt_flare.errors import NoAcceptedUpdateError
 
 __all__ = ["COUNTER_SUFFIX", "WeightedMean", "accumulation_dtype"]
@@ -51,7 +52,7 @@ class WeightedMean:
             num_samples: samples behind the update, at least 1.
         """
         if not self.sites:
-            specs = describe(state)
+            specs = state.specs() if isinstance(state, RestoredState) else describe(state)
             self._names = list(specs)
             self._exact_names = [name for name, spec in specs.items() if accumulation_dtype(spec.dtype) is None]
             self._scale_exponent = math.frexp(num_samples)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -13,12 +13,13 @@ from rt_flare.core.entry_groups import gather, group_entries, scatter
 from rt_flare.core.finite_check import first_not_finite, is_finite
 from rt_flare.core.pieces import SHARED_PIECE, pieces, run_all
 from rt_flare.core.state_dict import StateDict, TensorSpec
+from rt_flare.core.wire_dtype import RestoredState
 from rt_flare.errors import UpdateError
 
 __all__ = ["WeightedSums", "accumulation_dtype"]
 
-_MOST_AT_ONCE = 1 << 24
-"""Values of an update that are laid hold of together: some are made when they are asked for."""
+_Parts = tuple[torch.Tensor, ...]
+"""A piece of an update: one tensor, or two whose sum it is."""
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype | None:
@@ -81,8 +82,6 @@ class WeightedSums:
         # x * w / w is not always x: the first is multiplied by its weight when a second comes.
         self._scale = weights[0] if starts and len(weights) == 1 else None
         tasks: list[Callable[[], bool]] = []
-        finite: list[bool] = []
-        num_values = 0
         for number, group in enumerate(self._groups):
             if starts:
                 self._sums.append(self._empty_sum(group))
@@ -90,15 +89,13 @@ class WeightedSums:
             if len(group) > 1:
                 # Put together by the thread that adds it: all at once would be further models.
                 tasks.append(partial(_combine_group, combine, held, group, [state for state, _ in waiting]))
-                continue
-            addends = [state[group[0]] for state, _ in waiting]
-            tasks += [partial(combine, *parts) for parts in pieces(held, *addends, size=SHARED_PIECE)]
-            num_values += held.numel()
-            if num_values >= _MOST_AT_ONCE:
-                finite += run_all(tasks)
-                tasks, num_values = [], 0
-        finite += run_all(tasks)
-        return all(finite)
+            else:
+                addends = [_parts(state, group[0]) for state, _ in waiting]
+                tasks += [
+                    partial(combine, piece, *parts)
+                    for (piece,), *parts in zip(pieces(held, size=SHARED_PIECE), *addends, strict=True)
+                ]
+        return all(run_all(tasks))
 
     def _empty_sum(self, group: list[str]) -> torch.Tensor:
         size = sum(math.prod(self._specs[name].shape) for name in group)
@@ -121,30 +118,40 @@ def _combine_group(
     group: list[str],
     states: list[Mapping[str, torch.Tensor]],
 ) -> bool:
-    return combine(held, *(gather(state, group) for state in states))
+    return combine(held, *((gather(state, group),) for state in states))
+
+
+def _parts(state: Mapping[str, torch.Tensor], name: str) -> Iterator[_Parts]:
+    if isinstance(state, RestoredState):
+        return state.parts(name, size=SHARED_PIECE)
+    return pieces(state[name], size=SHARED_PIECE)
 
 
 def _start(
-    held: torch.Tensor, first: torch.Tensor, *others: torch.Tensor, weights: list[float], **then: float | None
+    held: torch.Tensor, first: _Parts, *others: _Parts, weights: list[float], scale: None, divisor: float | None
 ) -> bool:
     if others:
-        torch.mul(first, weights[0], out=held)
+        torch.mul(_sum(first), weights[0], out=held)
     else:
-        held.copy_(first)
-    return _continue(held, *others, weights=weights[1:], **{**then, "scale": None})
+        held.copy_(_sum(first))
+    return _continue(held, *others, weights=weights[1:], scale=scale, divisor=divisor)
 
 
 def _continue(
-    held: torch.Tensor, *addends: torch.Tensor, weights: list[float], scale: float | None, divisor: float | None
+    held: torch.Tensor, *addends: _Parts, weights: list[float], scale: float | None, divisor: float | None
 ) -> bool:
     if scale is not None:
         held.mul_(scale)
     for addend, weight in zip(addends, weights, strict=True):
-        held.add_(addend.to(held.dtype), alpha=weight)
+        held.add_(_sum(addend).to(held.dtype), alpha=weight)
     if divisor is None:
         return True
     held.div_(divisor)
     return is_finite(held)
+
+
+def _sum(parts: _Parts) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
