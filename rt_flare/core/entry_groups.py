@@ -50,5 +50,5 @@ def scatter(flat: torch.Tensor, group: list[str], shapes: Mapping[str, tuple[int
     """The entries of a group from its flat tensor: the only one as a view, several as tensors of their own."""
     if len(group) == 1:
         return {group[0]: flat.view(shapes[group[0]])}
-    parts = flat.split([math.prod(shapes[name]) for name in group])
+    parts = torch.split(flat, [math.prod(shapes[name]) for name in group])
     return {name: part.clone().view(shapes[name]) for name, part in zip(group, parts, strict=True)}

@@ -128,7 +128,7 @@ def _parts(state: Mapping[str, torch.Tensor], name: str) -> Iterator[_Parts]:
 
 
 def _start(
-    held: torch.Tensor, first: _Parts, *others: _Parts, weights: list[float], scale: None, divisor: float | None
+    held: torch.Tensor, first: _Parts, *others: _Parts, weights: list[float], scale: float | None, divisor: float | None
 ) -> bool:
     if others:
         torch.mul(_sum(first), weights[0], out=held)
