@@ -3,7 +3,9 @@
 ``uv run python -m benchmarks.aggregation`` measures every case, ``--cases NUMBER...`` some. Ours is
 `SampleWeightedAggregator` as a controller calls it: from the round's start through every site's reply, with the gate
 and all bookkeeping, to the result. The limit is an in-place ``add_`` of as many flat tensors of the same bytes. Two
-updates are in memory, and the sites send them in turn. Flower runs in an environment of its own.
+updates are in memory, and the sites send them in turn. Peers run in processes of their own, Flower in an environment of
+its own: its arrays are numpy's, so that bfloat16 weights come to it as float32, and it keeps a weighted copy of every
+update: of large ones it gets as many as fit into 4 GiB, and its time is scaled up.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from nvflare.app_common.aggregators.weighted_aggregation_helper import WeightedAggregationHelper
 
 from benchmarks.aggregator_rounds import AggregatorRounds
 from benchmarks.figures import Figure, command, spread
@@ -31,7 +32,10 @@ from benchmarks.peers import FLOWER
 
 _MOST_EARLY_BYTES = 4 << 30
 _MOST_FLOWER_BYTES = 4 << 30
-_FLOWER = Path(__file__).with_name("flower_side.py")
+_ROOT = Path(__file__).parents[1]
+_NVFLARE_SIDE = [sys.executable, "-m", "benchmarks.nvflare_side"]
+_FLOWER_SIDE = ["uv", "run", "--quiet", "--no-project", "--isolated", "--with", FLOWER, "--python", sys.executable]
+_FLOWER_SIDE += ["python", "benchmarks/flower_side.py"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ class Case:
     layout: str
 
     def __str__(self) -> str:
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"{self.num_values // 10**6}M {dtype} {self.payload} x {self.num_sites}, {self.layout}"
+        return f"{self.num_values // 10**6}M {_name(self.dtype)} {self.payload} x {self.num_sites}, {self.layout}"
 
 
 CASES = [
@@ -78,8 +81,13 @@ def measure_case(case: Case, repeats: int) -> list[Figure]:
     flats = [torch.cat([t.reshape(-1) for t in make_state(shapes, case.dtype, seed).values()]) for seed in (0, 1)]
     states = [_payload(split(flat, shapes), case.payload) for flat in flats]
     seconds: dict[str, list[float]] = {}
-    with flower(case, shapes) as flower_seconds:
-        variants = _variants(case, flats, states) | {"Flower": flower_seconds}
+    flower_sites = min(case.num_sites, _MOST_FLOWER_BYTES // (flats[0].numel() * 4))
+    with (
+        peer(_NVFLARE_SIDE, case, shapes, case.num_sites) as nvflare,
+        peer(_FLOWER_SIDE, case, shapes, flower_sites) as flower,
+    ):
+        variants = _variants(case, flats, states) | {"NVFlare": nvflare}
+        variants["Flower"] = lambda: flower() * case.num_sites / flower_sites
         for run in variants.values():
             run()
         for _ in range(repeats):
@@ -88,6 +96,10 @@ def measure_case(case: Case, repeats: int) -> list[Figure]:
     for name, values in seconds.items():
         print(f"  {name:24} {spread(values)}", flush=True)
     return list(_figures(case, seconds))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def split(flat: torch.Tensor, shapes: Shapes) -> dict[str, torch.Tensor]:
@@ -115,15 +127,7 @@ def _variants(case: Case, flats: list[torch.Tensor], states: list[dict[str, Any]
         with mock.patch("rt_flare.core.update_gate.first_not_finite", return_value=None):
             return streaming.run()
 
-    def helper() -> float:
-        start = time.perf_counter()
-        adding = WeightedAggregationHelper()
-        for number in range(case.num_sites):
-            adding.add(states[number % 2], 100 + number, f"site-{number}", 0)
-        adding.get_result()
-        return time.perf_counter() - start
-
-    variants = {"flat add_": add_flat, "ours": streaming.run, "ours, unchecked": unchecked, "NVFlare": helper}
+    variants = {"flat add_": add_flat, "ours": streaming.run, "ours, unchecked": unchecked}
     if case.payload == "torch" and case.dtype == torch.float32:
         variants["deterministic, in order"] = ordered.run
         if flats[0].nbytes * (case.num_sites - 1) <= _MOST_EARLY_BYTES:
@@ -146,31 +150,23 @@ def _figures(case: Case, seconds: dict[str, list[float]]) -> Iterator[Figure]:
 
 
 @contextmanager
-def flower(case: Case, shapes: Shapes) -> Iterator[Callable[[], float]]:
-    """Start Flower's side; what is yielded runs one aggregation there and returns its seconds, for as many sites.
-
-    Flower keeps a weighted copy of every update, and 32 large ones do not fit here: then it has fewer, and its time is
-    scaled up. Its arrays are numpy's, so that bfloat16 weights come to it as float32.
-    """
-    size = sum(math.prod(shape) for shape in shapes.values()) * 4
-    num_sites = min(case.num_sites, _MOST_FLOWER_BYTES // size)
-    interpreter = ["uv", "run", "--quiet", "--no-project", "--isolated", "--with", FLOWER, "--python", sys.executable]
-    with subprocess.Popen(
-        [*interpreter, "python", str(_FLOWER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+def peer(command_line: list[str], case: Case, shapes: Shapes, num_sites: int) -> Iterator[Callable[[], float]]:
+    """Start a peer's side; what is yielded runs one aggregation there and returns its seconds."""
+    asked = {"shapes": shapes, "num_sites": num_sites, "dtype": _name(case.dtype), "payload": case.payload}
+    with subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+        to, back = process.stdin, process.stdout
+        assert to is not None
+        assert back is not None
 
         def ask(line: str) -> float:
-            process.stdin.write(line + "\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            return float(process.stdout.readline())  # type: ignore[union-attr]
+            print(line, file=to, flush=True)
+            return float(back.readline())
 
-        ask(json.dumps({"shapes": list(shapes.values()), "num_sites": num_sites}))
+        ask(json.dumps(asked))
         try:
-            yield lambda: ask("") * case.num_sites / num_sites
+            yield lambda: ask("")
         finally:
-            process.stdin.close()
+            to.close()
 
 
 def main() -> None:

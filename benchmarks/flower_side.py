@@ -14,7 +14,9 @@ def main() -> None:
     """Serve until the input ends."""
     asked = json.loads(sys.stdin.readline())
     random = np.random.default_rng(0)
-    updates = [[random.standard_normal(shape, dtype=np.float32) for shape in asked["shapes"]] for _ in range(2)]
+    updates = [
+        [random.standard_normal(shape, dtype=np.float32) for shape in asked["shapes"].values()] for _ in range(2)
+    ]
     results = [(updates[number % 2], 100 + number) for number in range(asked["num_sites"])]
     print(0.0, flush=True)
     for _ in sys.stdin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -47,16 +47,7 @@ def is_finite(values: torch.Tensor) -> bool:
     )
 
 
-def _checks(state: Mapping[str, torch.Tensor], groups: list[list[str]]) -> list[Callable[[], bool]]:
-    tasks: list[Callable[[], bool]] = []
+def _checks(state: Mapping[str, torch.Tensor], groups: list[list[str]]) -> Iterator[Callable[[], bool]]:
     for group in groups:
-        if len(group) > 1:
-            # Put together by the thread that looks at it: all at once would be a second model.
-            tasks.append(partial(_is_group_finite, state, group))
-        else:
-            tasks += [partial(is_finite, piece) for (piece,) in pieces(state[group[0]], size=_PIECE)]
-    return tasks
-
-
-def _is_group_finite(state: Mapping[str, torch.Tensor], group: list[str]) -> bool:
-    return is_finite(gather(state, group))
+        for (piece,) in pieces(gather(state, group), size=_PIECE):
+            yield partial(is_finite, piece)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TypeVar
 
 import torch
@@ -29,34 +28,35 @@ def pieces(*tensors: torch.Tensor, size: int = _PIECE) -> Iterator[tuple[torch.T
     return zip(*(torch.split(tensor.reshape(-1), size) for tensor in tensors), strict=True)
 
 
-def run_all(tasks: Sequence[Callable[[], _T]]) -> list[_T]:
+def run_all(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
     """Run all tasks in this module's threads, at most as many as torch has here, and return what they return, in order.
 
     A thread takes the next task when it is done with one: where others need the processors, those that have one do the
-    rest. Within a task torch uses one thread only.
+    rest. A task that is made only when it is taken needs its memory only then. Within a task torch uses one thread.
 
     Raises:
-        Whatever the first failing task raises, once no thread works any more.
+        Whatever a task or the making of one raises, once no thread works any more.
     """
     num_threads = min(torch.get_num_threads(), _MAX_THREADS)
     if num_threads == 1:
         return [task() for task in tasks]
     results: dict[int, _T] = {}
-    waiting = deque(enumerate(tasks))
+    waiting, lock = enumerate(tasks), Lock()
 
     def work() -> None:
-        while waiting:
-            try:
-                number, task = waiting.popleft()
-            except IndexError:  # another thread was faster
+        while True:
+            with lock:
+                number, task = next(waiting, (-1, None))
+            if task is None:
                 return
             results[number] = task()
+            del task
 
     done = [_threads(os.getpid(), num_threads).submit(work) for _ in range(num_threads)]
     wait(done)
     for future in done:
         future.result()
-    return [results[number] for number in range(len(tasks))]
+    return [results[number] for number in range(len(results))]
 
 
 @cache

@@ -81,21 +81,16 @@ class WeightedSums:
         combine = partial(_start if starts else _continue, weights=weights, scale=self._scale, divisor=divisor)
         # x * w / w is not always x: the first is multiplied by its weight when a second comes.
         self._scale = weights[0] if starts and len(weights) == 1 else None
-        tasks: list[Callable[[], bool]] = []
-        for number, group in enumerate(self._groups):
-            if starts:
-                self._sums.append(self._empty_sum(group))
-            held = self._sums[number]
-            if len(group) > 1:
-                # Put together by the thread that adds it: all at once would be further models.
-                tasks.append(partial(_combine_group, combine, held, group, [state for state, _ in waiting]))
-            else:
-                addends = [_parts(state, group[0]) for state, _ in waiting]
-                tasks += [
-                    partial(combine, piece, *parts)
-                    for (piece,), *parts in zip(pieces(held, size=SHARED_PIECE), *addends, strict=True)
-                ]
-        return all(run_all(tasks))
+        if starts:
+            self._sums = [self._empty_sum(group) for group in self._groups]
+
+        def tasks() -> Iterator[Callable[[], bool]]:
+            for held, group in zip(self._sums, self._groups, strict=True):
+                addends = [_parts(state, group) for state, _ in waiting]
+                for (piece,), *parts in zip(pieces(held, size=SHARED_PIECE), *addends, strict=True):
+                    yield partial(combine, piece, *parts)
+
+        return all(run_all(tasks()))
 
     def _empty_sum(self, group: list[str]) -> torch.Tensor:
         size = sum(math.prod(self._specs[name].shape) for name in group)
@@ -112,19 +107,10 @@ class WeightedSums:
         return entries
 
 
-def _combine_group(
-    combine: Callable[..., bool],
-    held: torch.Tensor,
-    group: list[str],
-    states: list[Mapping[str, torch.Tensor]],
-) -> bool:
-    return combine(held, *((gather(state, group),) for state in states))
-
-
-def _parts(state: Mapping[str, torch.Tensor], name: str) -> Iterator[_Parts]:
-    if isinstance(state, RestoredState):
-        return state.parts(name, size=SHARED_PIECE)
-    return pieces(state[name], size=SHARED_PIECE)
+def _parts(state: Mapping[str, torch.Tensor], group: list[str]) -> Iterator[_Parts]:
+    if len(group) == 1 and isinstance(state, RestoredState):
+        return state.parts(group[0], size=SHARED_PIECE)
+    return pieces(gather(state, group), size=SHARED_PIECE)
 
 
 def _start(
