@@ -8,6 +8,7 @@ code 1: a median is beyond its bound.
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,9 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "benchmarks.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BENCHMARKS = {
-    "aggregation": ["benchmarks.aggregation"],
+    "aggregation-25M": ["benchmarks.aggregation", "--only", "25M"],
+    "aggregation-100M-8": ["benchmarks.aggregation", "--only", "100M.* x 8"],
+    "aggregation-100M-32": ["benchmarks.aggregation", "--only", "100M.* x 32"],
     "aggregation-memory": ["benchmarks.aggregation_memory"],
     "saving": ["benchmarks.saving"],
     "worker": ["benchmarks.worker"],
@@ -75,7 +78,7 @@ def run(name: str, repeats: int, results_file: Path) -> bool:
         figures = read_figures(out)
     results = read_json(results_file) if results_file.exists() else {}
     results[name] = {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "machine": describe_machine(),
         "versions": versions(),
         "figures": [asdict(figure) for figure in figures],

@@ -1,6 +1,6 @@
 """A round's aggregation: rt_flare's component against NVFlare's helper, Flower's function, and the bare additions.
 
-``uv run python -m benchmarks.aggregation`` measures every case, ``--cases NUMBER...`` some. Ours is
+``uv run python -m benchmarks.aggregation`` measures every case, ``--only REGEX`` some. Ours is
 `SampleWeightedAggregator` as a controller calls it: from the round's start through every site's reply, with the gate
 and all bookkeeping, to the result. The limit is an in-place ``add_`` of as many flat tensors of the same bytes. Two
 updates are in memory, and the sites send them in turn. Peers run in processes of their own, Flower in an environment of
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -69,8 +70,9 @@ CASES = [
 def measure(options: argparse.Namespace) -> list[Figure]:
     """Measure the cases, one after the other; within each, all variants in turn."""
     figures = []
-    for number in options.cases or range(len(CASES)):
-        figures += measure_case(CASES[number], options.repeats)
+    for case in CASES:
+        if re.search(options.only, str(case)):
+            figures += measure_case(case, options.repeats)
     return figures
 
 
@@ -172,8 +174,8 @@ def peer(command_line: list[str], case: Case, shapes: Shapes, num_sites: int) ->
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    listed = ", ".join(f"{number}: {case}" for number, case in enumerate(CASES))
-    parser.add_argument("--cases", type=int, nargs="+", choices=range(len(CASES)), metavar="NUMBER", help=listed)
+    listed = "; ".join(map(str, CASES))
+    parser.add_argument("--only", default="", metavar="REGEX", help=f"cases whose name it is found in: {listed}")
     command(parser, measure)
 
 

@@ -66,7 +66,7 @@ def test_an_unknown_name_is_refused() -> None:
         [sys.executable, "-m", "benchmarks", "agregation"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "found agregation, expected some of aggregation, " in done.stderr
+    assert "found agregation, expected some of aggregation-25M, " in done.stderr
 
 
 def test_the_page_in_the_documentation_is_that_of_its_results() -> None:
