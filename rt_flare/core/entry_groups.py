@@ -42,8 +42,8 @@ def group_entries(entries: Iterable[tuple[str, tuple[int, ...], torch.dtype]]) -
 def gather(state: Mapping[str, torch.Tensor], group: list[str]) -> torch.Tensor:
     """The values of a group in one flat tensor: a view of the only entry, a copy of several."""
     if len(group) == 1:
-        return state[group[0]].reshape(-1)
-    return torch.cat([state[name].reshape(-1) for name in group])
+        return state[group[0]].flatten()
+    return torch.cat([state[name].flatten() for name in group])
 
 
 def scatter(flat: torch.Tensor, group: list[str], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

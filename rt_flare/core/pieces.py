@@ -25,7 +25,7 @@ _MAX_THREADS = 4
 
 def pieces(*tensors: torch.Tensor, size: int = _PIECE) -> Iterator[tuple[torch.Tensor, ...]]:
     """Go through contiguous tensors of one shape together: flat views of at most ``size`` values."""
-    return zip(*(torch.split(tensor.reshape(-1), size) for tensor in tensors), strict=True)
+    return zip(*(torch.split(tensor.flatten(), size) for tensor in tensors), strict=True)
 
 
 def run_all(tasks: Iterable[Callable[[], _T]]) -> list[_T]:

@@ -109,7 +109,8 @@ class UpdateGate:
             return self._restore(site, state, wire_dtype)
         state = self._fit(site, state, self.reference)
         if self._groups is None:
-            self._groups = group_entries((name, *spec) for name, spec in describe(state).items())
+            specs = self.reference or describe(state)
+            self._groups = group_entries((name, *spec) for name, spec in specs.items())
         if name := first_not_finite(state, self._groups):
             raise _not_finite(site, name)
         return state
