@@ -27,6 +27,7 @@ BENCHMARKS = {
     "aggregation-25M": ["benchmarks.aggregation", "--only", "25M"],
     "aggregation-100M-8": ["benchmarks.aggregation", "--only", "100M.* x 8"],
     "aggregation-100M-32": ["benchmarks.aggregation", "--only", "100M.* x 32"],
+    "aggregation-one-thread": ["benchmarks.aggregation", "--only", "25M.* x 8", "--clock", "cpu"],
     "aggregation-memory": ["benchmarks.aggregation_memory"],
     "saving": ["benchmarks.saving"],
     "worker": ["benchmarks.worker"],

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks.aggregator_rounds import AggregatorRounds
+from benchmarks.aggregator_rounds import CLOCKS, AggregatorRounds
 from benchmarks.figures import Figure, command, spread
 from benchmarks.layouts import LAYOUTS, Shapes, make_state
 from benchmarks.peers import FLOWER
@@ -69,14 +69,17 @@ CASES = [
 
 def measure(options: argparse.Namespace) -> list[Figure]:
     """Measure the cases, one after the other; within each, all variants in turn."""
+    if options.clock == "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"  # the peers' too
+        torch.set_num_threads(1)
     figures = []
     for case in CASES:
         if re.search(options.only, str(case)):
-            figures += measure_case(case, options.repeats)
+            figures += measure_case(case, options.repeats, options.clock)
     return figures
 
 
-def measure_case(case: Case, repeats: int) -> list[Figure]:
+def measure_case(case: Case, repeats: int, clock: str) -> list[Figure]:
     """Measure one case."""
     print(f"{case}, seconds a round", flush=True)
     shapes = LAYOUTS[case.layout](case.num_values)
@@ -85,10 +88,10 @@ def measure_case(case: Case, repeats: int) -> list[Figure]:
     seconds: dict[str, list[float]] = {}
     flower_sites = min(case.num_sites, _MOST_FLOWER_BYTES // (flats[0].numel() * 4))
     with (
-        peer(_NVFLARE_SIDE, case, shapes, case.num_sites) as nvflare,
-        peer(_FLOWER_SIDE, case, shapes, flower_sites) as flower,
+        peer(_NVFLARE_SIDE, case, shapes, case.num_sites, clock) as nvflare,
+        peer(_FLOWER_SIDE, case, shapes, flower_sites, clock) as flower,
     ):
-        variants = _variants(case, flats, states) | {"NVFlare": nvflare}
+        variants = _variants(case, flats, states, clock) | {"NVFlare": nvflare}
         variants["Flower"] = lambda: flower() * case.num_sites / flower_sites
         for run in variants.values():
             run()
@@ -97,7 +100,7 @@ def measure_case(case: Case, repeats: int) -> list[Figure]:
                 seconds.setdefault(name, []).append(run())
     for name, values in seconds.items():
         print(f"  {name:24} {spread(values)}", flush=True)
-    return list(_figures(case, seconds))
+    return list(_figures(f"{case}, one thread" if clock == "cpu" else str(case), case, seconds))
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -114,16 +117,18 @@ def _payload(state: dict[str, torch.Tensor], payload: str) -> dict[str, Any]:
     return dict(state) if payload == "torch" else {name: tensor.numpy() for name, tensor in state.items()}
 
 
-def _variants(case: Case, flats: list[torch.Tensor], states: list[dict[str, Any]]) -> dict[str, Callable[[], float]]:
-    streaming = AggregatorRounds(states, case.num_sites, deterministic=False)
-    ordered = AggregatorRounds(states, case.num_sites, deterministic=True)
+def _variants(
+    case: Case, flats: list[torch.Tensor], states: list[dict[str, Any]], clock: str
+) -> dict[str, Callable[[], float]]:
+    streaming = AggregatorRounds(states, case.num_sites, deterministic=False, clock=CLOCKS[clock])
+    ordered = AggregatorRounds(states, case.num_sites, deterministic=True, clock=CLOCKS[clock])
     total = torch.zeros_like(flats[0])
 
     def add_flat() -> float:
-        start = time.perf_counter()
+        start = CLOCKS[clock]()
         for number in range(case.num_sites):
             total.add_(flats[number % 2], alpha=0.25)
-        return time.perf_counter() - start
+        return CLOCKS[clock]() - start
 
     def unchecked() -> float:
         with mock.patch("rt_flare.core.update_gate.first_not_finite", return_value=None):
@@ -137,10 +142,10 @@ def _variants(case: Case, flats: list[torch.Tensor], states: list[dict[str, Any]
     return variants
 
 
-def _figures(case: Case, seconds: dict[str, list[float]]) -> Iterator[Figure]:
+def _figures(title: str, case: Case, seconds: dict[str, list[float]]) -> Iterator[Figure]:
     def ratio(above: str, below: str, **bound: Any) -> Figure:
         values = tuple(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-        return Figure(f"{case}: {above} / {below}", values, **bound)
+        return Figure(f"{title}: {above} / {below}", values, **bound)
 
     yield ratio("flat add_", "ours", at_least=0.75)
     yield ratio("flat add_", "ours, unchecked", at_least=0.95)
@@ -152,9 +157,12 @@ def _figures(case: Case, seconds: dict[str, list[float]]) -> Iterator[Figure]:
 
 
 @contextmanager
-def peer(command_line: list[str], case: Case, shapes: Shapes, num_sites: int) -> Iterator[Callable[[], float]]:
+def peer(
+    command_line: list[str], case: Case, shapes: Shapes, num_sites: int, clock: str
+) -> Iterator[Callable[[], float]]:
     """Start a peer's side; what is yielded runs one aggregation there and returns its seconds."""
     asked = {"shapes": shapes, "num_sites": num_sites, "dtype": _name(case.dtype), "payload": case.payload}
+    asked["clock"] = clock
     with subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
         to, back = process.stdin, process.stdout
         assert to is not None
@@ -176,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     listed = "; ".join(map(str, CASES))
     parser.add_argument("--only", default="", metavar="REGEX", help=f"cases whose name it is found in: {listed}")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, on a busy machine")
     command(parser, measure)
 
 

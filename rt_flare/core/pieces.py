@@ -25,7 +25,10 @@ _MAX_THREADS = 4
 
 def pieces(*tensors: torch.Tensor, size: int = _PIECE) -> Iterator[tuple[torch.Tensor, ...]]:
     """Go through contiguous tensors of one shape together: flat views of at most ``size`` values."""
-    return zip(*(torch.split(tensor.flatten(), size) for tensor in tensors), strict=True)
+    flat = [tensor.flatten() for tensor in tensors]
+    if all(tensor.numel() == flat[0].numel() <= size for tensor in flat):
+        return iter([tuple(flat)])
+    return zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
 
 
 def run_all(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
