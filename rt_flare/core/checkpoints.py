@@ -55,7 +55,7 @@ class RoundModel:
 
 
 class CheckpointWriter:
-    """Saves models in a thread of its own, in order: at most one waits while one is written.
+    """Saves models in a thread of its own, one at a time: a round's model is durable before the round after next.
 
     For each model ``model_round_N.pt`` and its sidecar ``model_round_N.json`` are written, then ``global_model.pt``
     and ``global_model.json`` are replaced by the same content. Every file is whole at every instant, and
@@ -78,12 +78,13 @@ class CheckpointWriter:
         self._thread.start()
 
     def save(self, model: RoundModel) -> None:
-        """Queue ``model``; waits while another one is queued already.
+        """Begin to save ``model``, once the one before is durable.
 
         Raises:
             OSError (or whatever the failed save raised): an earlier save failed.
             ValueError: the writer is closed.
         """
+        self.flush()
         self._put(model)
 
     def mark_best(self, round_number: int) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from rt_flare.core.claimed_size import claims_more_than_it_holds
+from rt_flare.core.entry_groups import group_entries
+from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import (
     StateDict,
@@ -16,7 +18,6 @@ from rt_flare.core.state_dict import (
     check_fit,
     describe,
     fit_names,
-    is_finite,
     largest_magnitude,
     to_plain,
 )
@@ -56,6 +57,7 @@ class UpdateGate:
         self.expected_sites = expected_sites
         self.base = base
         self.accepted: dict[str, int] = {}
+        self._groups: list[list[str]] | None = None
         self._base_magnitudes: dict[str, float] | None = None
 
     def check(
@@ -112,9 +114,11 @@ class UpdateGate:
         if wire_dtype:
             return self._restore(site, state, wire_dtype)
         state = self._fit(site, state, self.reference)
-        for name, tensor in state.items():
-            if not is_finite(tensor):
-                raise _not_finite(site, name)
+        if self._groups is None:
+            specs = self.reference or describe(state)
+            self._groups = group_entries((name, *spec) for name, spec in specs.items())
+        if name := first_not_finite(state, self._groups):
+            raise _not_finite(site, name)
         return state
 
     def _check_entries(self, site: str, weights: Mapping[Any, Any]) -> None:
