@@ -71,6 +71,7 @@ def run(name: str, repeats: int, results_file: Path) -> bool:
         subprocess.CalledProcessError: it failed; the file is as it was.
     """
     print(f"== {name}", flush=True)
+    machine = describe_machine()
     module, *arguments = BENCHMARKS[name]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "figures.json")
@@ -80,7 +81,7 @@ def run(name: str, repeats: int, results_file: Path) -> bool:
     results = read_json(results_file) if results_file.exists() else {}
     results[name] = {
         "command": shlex.join(command),
-        "machine": describe_machine(),
+        "machine": machine,
         "versions": versions(),
         "figures": [asdict(figure) for figure in figures],
     }

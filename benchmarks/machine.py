@@ -18,7 +18,7 @@ _DISTRIBUTIONS = ("rt-flare", "nvflare", "torch", "torchvision", "numpy", "pillo
 
 
 def describe_machine() -> dict[str, str]:
-    """Processor, memory, system, and when that was looked up."""
+    """Processor, memory, system, how busy it is (by the system's average of a minute), and the date."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -27,6 +27,7 @@ def describe_machine() -> dict[str, str]:
         "processor": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": platform.platform(),
+        "load": f"{os.getloadavg()[0]:.1f} before it began",
     }
 
 

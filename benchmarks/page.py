@@ -17,7 +17,8 @@ _HEAD = """\
 Every measurement is taken beside its peer and its physical limit, in turn, and compared within a repeat: minimum,
 median and maximum are those of the repeats. A bound is kept or not by the median. Peers run as they come: NVFlare's
 own components from the installed version, the published SDK and Flower from the package index, in environments of
-their own.
+their own. A load above 0.5 says that other work was going on: ratios of wall time are then wide, and those of processor
+time ("one thread") the ones to read.
 """
 
 
@@ -34,7 +35,8 @@ def _section(name: str, result: Mapping[str, Any]) -> str:
     lines += [_row(figure) for figure in figures]
     notes = [f"- {_text(figure.name)}: {_text(figure.note)}" for figure in figures if figure.note]
     lines += ["", *notes, *([""] if notes else [])]
-    lines.append(", ".join([machine["date"], machine["processor"], machine["memory"], machine["system"]]) + "; ")
+    place = [machine[key] for key in ("date", "processor", "memory", "system")]
+    lines.append(", ".join([*place, f"load {machine['load']}"]) + "; ")
     lines[-1] += ", ".join(f"{package} {number}" for package, number in versions.items()) + "."
     return "\n".join([*lines, ""])
 

@@ -55,7 +55,7 @@ def test_a_run_replaces_its_part_of_the_results_and_writes_the_page(
     assert runner.main() == 0
     found = read_json(results)["index"]
     assert found["command"] == "python -m benchmarks.index --entries 10 --repeats 1"
-    assert {"date", "processor", "memory", "system"} == set(found["machine"])
+    assert {"date", "processor", "memory", "system", "load"} == set(found["machine"])
     assert {"python", "nvflare", "torch", "resontech", "flwr"} <= set(found["versions"])
     assert "| 10 lines, opened warm, ms |" in page.read_text(encoding="utf-8")
 
