@@ -2,6 +2,7 @@
 
 Run with ``uv run python -m benchmarks.worker``. User code hands back what it received, after a pass over it, so that a
 round is what happens to the weights around it. The limit is a plain copy of the weights into memory that is in use.
+Everything runs in one thread; processor time is that of both processes together.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import torch
 
 from benchmarks.figures import Figure, command, spread
@@ -39,18 +42,24 @@ class WorkerRounds:
         self._weights = weights
         self._round = 0
 
-    def run(self) -> float:
-        """Run one round; return its seconds."""
+    def run(self) -> dict[str, float]:
+        """Run one round; return its seconds by the wall clock and of the processor."""
         env = {"SITE_NAME": "site-1", "JOB_ID": "job", "CURRENT_ROUND": self._round, "NUM_ROUNDS": 10**6}
         env |= {"STATE_DIR": str(self._folder / "state")}
         task = SiteTask(dataset={}, env=env, out_dir=self._folder / "out")
         self._round += 1
-        start = time.perf_counter()
+        start, used = time.perf_counter(), self._processor_seconds()
         outcome = self._worker.run(task, self._weights, deadline_seconds=600, aborted=lambda: False)
-        seconds = time.perf_counter() - start
+        seconds = {"wall": time.perf_counter() - start, "processor": self._processor_seconds() - used}
         assert outcome.result is not None
         self._weights = outcome.result.weights
         return seconds
+
+    def _processor_seconds(self) -> float:
+        if not isinstance(self._worker, TrainingWorker) or self._worker.pid is None:
+            return time.process_time()
+        times = psutil.Process(self._worker.pid).cpu_times()
+        return time.process_time() + float(times.user + times.system)
 
 
 def measure(options: argparse.Namespace) -> list[Figure]:
@@ -58,28 +67,31 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     keep_freed_memory()  # as in every process that NVFlare runs our components in
     figures = []
     for megabytes in (1, options.megabytes):
-        isolated, inside, copies = _seconds(megabytes, options.repeats)
+        runs = list(_runs(megabytes, options.repeats))
         print(f"{megabytes} MB, seconds a round")
-        for what, values in (("isolated", isolated), ("in process", inside), ("a copy", copies)):
-            print(f"  {what:12} {spread(values)}", flush=True)
-        costs = [a - b for a, b in zip(isolated, inside, strict=True)]
-        if megabytes == 1:
-            costs = [cost * 1e3 for cost in costs]
-            figures.append(Figure("a small model: isolation's cost a round", tuple(costs), at_most=30, unit="ms"))
-        else:
-            ratios = tuple(cost / copy for cost, copy in zip(costs, copies, strict=True))
-            figures.append(Figure(f"{megabytes} MB: isolation's cost / a copy of the weights", ratios, at_most=1.5))
+        for clock in ("wall", "processor"):
+            for what in runs[0]:
+                print(f"  {what:12} {clock:10} {spread(run[what][clock] for run in runs)}", flush=True)
+            costs = [run["isolated"][clock] - run["in process"][clock] for run in runs]
+            if megabytes == 1:
+                values = tuple(cost * 1e3 for cost in costs)
+                figures.append(
+                    Figure(f"a small model: isolation's cost a round, {clock}", values, at_most=30, unit="ms")
+                )
+            else:
+                values = tuple(cost / run["a copy"][clock] for cost, run in zip(costs, runs, strict=True))
+                name = f"{megabytes} MB: isolation's cost / a copy of the weights, {clock} time"
+                figures.append(Figure(name, values, at_most=1.5))
     return figures
 
 
-def _seconds(megabytes: int, repeats: int) -> tuple[list[float], list[float], list[float]]:
+def _runs(megabytes: int, repeats: int) -> Iterator[dict[str, dict[str, float]]]:
     weights = make_state(LAYOUTS["transformer"](megabytes * 10**6 // 4), torch.float32, seed=0)
     target = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
-    isolated, inside, copies = [], [], []
     with tempfile.TemporaryDirectory(prefix="rt-flare-worker-") as name:
         folder = Path(name)
         (folder / "worker_user_code.py").write_text(_USER_CODE)
-        config = UserCodeConfig(user_module="worker_user_code", code_dir=folder)
+        config = UserCodeConfig(user_module="worker_user_code", code_dir=folder, num_threads=1)
         workers = TrainingWorker(config, _forget), InProcessWorker(config, _forget)
         apart, together = (WorkerRounds(worker, folder, weights) for worker in workers)
         # The first rounds start the process and get the memory that all later ones use again.
@@ -87,15 +99,18 @@ def _seconds(megabytes: int, repeats: int) -> tuple[list[float], list[float], li
             rounds.run()
         several = _SMALL_ROUNDS if megabytes == 1 else 1
         for _ in range(repeats):
-            isolated.append(sum(apart.run() for _ in range(several)) / several)
-            inside.append(sum(together.run() for _ in range(several)) / several)
-            start = time.perf_counter()
+            isolated, inside = ([rounds.run() for _ in range(several)] for rounds in (apart, together))
+            start, used = time.perf_counter(), time.process_time()
             for entry, tensor in weights.items():
                 target[entry].copy_(tensor)
-            copies.append(time.perf_counter() - start)
+            copied = {"wall": time.perf_counter() - start, "processor": time.process_time() - used}
+            yield {"isolated": _mean(isolated), "in process": _mean(inside), "a copy": copied}
         for worker in workers:
             worker.close()
-    return isolated, inside, copies
+
+
+def _mean(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {clock: sum(seconds[clock] for seconds in rounds) / len(rounds) for clock in rounds[0]}
 
 
 def _forget(level: str, text: str) -> None:
