@@ -6,15 +6,17 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
-from rt_flare.core.pieces import pieces
+from rt_flare.core.pieces import SHARED_PIECE, pieces, run_all
 from rt_flare.core.state_dict import StateDict
 
-__all__ = ["MemoryFile", "Table", "layout", "view_tensors"]
+__all__ = ["MappedFile", "MemoryFile", "Table", "layout", "view_tensors"]
 
 Table = list[tuple[str, str, list[int], int]]
 """Name, dtype, shape and offset of every tensor; as JSON, a list of lists."""
@@ -53,13 +55,14 @@ class MemoryFile:
 
     def fill(self, tensors: Mapping[str, torch.Tensor], table: Table) -> None:
         """Copy ``tensors`` to where ``table`` (see `layout`) puts them; the file is not free then."""
-        views = view_tensors(self._memory, table)
-        for name, view in views.items():
+        copies: list[Callable[[], torch.Tensor]] = []
+        for name, view in view_tensors(self._memory, table).items():
             if tensors[name].is_contiguous() and not tensors[name].is_conj():
-                for part, source in pieces(view, tensors[name].detach()):
-                    part.copy_(source)
+                parts = pieces(view, tensors[name].detach(), size=SHARED_PIECE)
+                copies += [partial(part.copy_, source) for part, source in parts]
             else:
                 view.copy_(tensors[name])
+        run_all(copies)
         self.table, self.is_free = table, False
 
     def close(self) -> None:
@@ -78,14 +81,36 @@ def layout(tensors: Mapping[str, torch.Tensor]) -> tuple[Table, int]:
     return table, offset
 
 
+class MappedFile:
+    """A received `MemoryFile`. It stays mapped while it is not in use: every page of a new mapping costs a fault."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, 0)
+        self._array: weakref.ref[np.ndarray[tuple[int], np.dtype[np.uint8]]] | None = None
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a tensor of the last `view` lives."""
+        return self._array is not None and self._array() is not None
+
+    def view(self, table: Table) -> StateDict:
+        """The tensors that ``table`` places in the file, without copies (see `view_tensors`)."""
+        # Tensors refer to the array, and nothing else does.
+        array = np.frombuffer(self._memory, dtype=np.uint8)
+        self._array = weakref.ref(array)
+        return _views(array, table)
+
+
 def view_tensors(memory: mmap.mmap, table: Table) -> StateDict:
     """The tensors in ``memory``, without copies; closing it is a `BufferError` as long as one of them lives.
 
     Raises:
         KeyError, ValueError: ``table`` names an unknown dtype or more than ``memory`` holds.
     """
-    # Tensors refer to the array, and only the array keeps the memory from being closed.
-    array = np.frombuffer(memory, dtype=np.uint8)
+    return _views(np.frombuffer(memory, dtype=np.uint8), table)
+
+
+def _views(array: np.ndarray[tuple[int], np.dtype[np.uint8]], table: Table) -> StateDict:
     return {name: _view(array, dtype, shape, offset) for name, dtype, shape, offset in table}
 
 

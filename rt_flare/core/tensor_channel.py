@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import select
 import socket
@@ -16,7 +15,7 @@ import orjson
 import torch
 
 from rt_flare.core.durable_io import to_strict_json
-from rt_flare.core.memory_file import MemoryFile, Table, layout, view_tensors
+from rt_flare.core.memory_file import MappedFile, MemoryFile, Table, layout
 from rt_flare.core.state_dict import StateDict
 from rt_flare.errors import WorkerError
 
@@ -55,7 +54,8 @@ class TensorChannel:
         self._send_lock = threading.Lock()
         self._files: dict[int, MemoryFile] = {}
         self._numbers = itertools.count()
-        self._received: dict[int, mmap.mmap] = {}
+        self._received: dict[int, MappedFile] = {}
+        self._unused: dict[int, MappedFile] = {}
 
     def send(self, message: Mapping[str, Any], tensors: StateDict | None = None, *, let_go: bool = False) -> None:
         """Send a JSON object (floats that JSON lacks become text, see `to_strict_json`) and tensors of any layout.
@@ -119,6 +119,7 @@ class TensorChannel:
             while self._files:
                 self._files.popitem()[1].close()
             self._received.clear()
+            self._unused.clear()
 
     def _fill_file(self, tensors: Mapping[str, torch.Tensor]) -> MemoryFile:
         table, size = layout(tensors)
@@ -142,10 +143,14 @@ class TensorChannel:
                 self._files[number].is_free = True
 
     def _map(self, descriptor: int, number: int, table: Table) -> StateDict:
-        memory = mmap.mmap(descriptor, 0)
-        tensors = view_tensors(memory, table)
         with self._send_lock:
-            self._received[number] = memory
+            mapped = self._unused.pop(number, None)
+            if mapped is None:
+                # A sender that takes a new file has no use for the old ones.
+                self._unused.clear()
+                mapped = MappedFile(descriptor)
+            tensors = mapped.view(table)
+            self._received[number] = mapped
         return tensors
 
     def _released(self) -> list[int]:
@@ -153,13 +158,10 @@ class TensorChannel:
         # A child that logs through this channel has let go of its own view only.
         if os.getpid() != self._pid or (self._received and self._may_fork and _has_children()):
             return released
-        for number, memory in list(self._received.items()):
-            try:
-                memory.close()
-            except BufferError:  # a tensor still lives in it
-                continue
-            del self._received[number]
-            released.append(number)
+        for number, mapped in list(self._received.items()):
+            if not mapped.is_in_use:
+                self._unused[number] = self._received.pop(number)
+                released.append(number)
         return released
 
     def _receive_header(self) -> tuple[bool, int, int | None]:

@@ -290,3 +290,18 @@ def test_tensors_that_are_let_go_leave_the_memory_that_they_came_in(pair: Pair) 
     assert weights == {}
     assert pair[0].receive()[1]["w"].eq(2).all()
     assert [file.is_free for file in pair[0]._files.values()] == [True]
+
+
+def test_memory_that_is_used_again_stays_where_it_is_mapped(pair: Pair) -> None:
+    """M2: a new mapping of a large model costs several copies of it in page faults."""
+    left, right = pair
+    places = set()
+    for number in range(3):
+        left.send({}, {"w": torch.full((5000,), float(number))})
+        _, tensors = right.receive()
+        assert tensors["w"].tolist() == [number] * 5000
+        places.add(tensors["w"].data_ptr())
+        del tensors
+        right.send({})
+        left.receive()
+    assert len(places) == 1
