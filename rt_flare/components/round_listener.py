@@ -41,6 +41,9 @@ class RoundListener(Widget):
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
         """Write what this component writes; called on NVFlare's own threads, one at a time."""
 
+    def keep_contributions(self, moved: list[tuple[str, RoundRecord]]) -> None:
+        """Take the contributions that the ledger of a large job gives up: (file that they belong into, round)."""
+
     def note_failure(self, failure: Failure, fl_ctx: FLContext) -> None:
         """Hear of a site's error under NVFlare's controllers, which keep it to themselves."""
 
@@ -117,7 +120,8 @@ class RoundListener(Widget):
         self._put(record, fl_ctx)
 
     def _put(self, record: RoundRecord, fl_ctx: FLContext) -> None:
-        self._known.put(record)
+        if moved := self._known.put(record):
+            self.keep_contributions(moved)
         self.write(self._known, fl_ctx)
 
     def _note_ending(self, ending: JobEnding, fl_ctx: FLContext) -> None:

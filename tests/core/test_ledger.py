@@ -24,7 +24,15 @@ from rt_flare.core.ledger import (
     metrics_summary_document,
     read_ledger,
 )
-from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord, Verdict
+from rt_flare.core.round_record import (
+    Contribution,
+    ContributionStatus,
+    Failure,
+    PagedContributions,
+    RoundRecord,
+    Spread,
+    Verdict,
+)
 
 SCHEMAS = {
     "round_summary": ROUND_SUMMARY_FILE,
@@ -32,8 +40,15 @@ SCHEMAS = {
     "metrics_summary": METRICS_SUMMARY_FILE,
     "model": "model_round_0.json",
     "environment": "environment.json",
+    "contribution": "contributions/000000.ndjson",
 }
-RECORDS = {"round": RoundRecord, "contribution": Contribution, "failure": Failure}
+RECORDS = {
+    "round": RoundRecord,
+    "contribution": Contribution,
+    "failure": Failure,
+    "paged": PagedContributions,
+    "spread": Spread,
+}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 counts = st.integers(0, 2**53)
 metrics = st.dictionaries(text, st.floats(), max_size=3)
