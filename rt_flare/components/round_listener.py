@@ -14,6 +14,7 @@ from nvflare.widgets.widget import Widget
 
 from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
 from rt_flare.components.wire import read_report
+from rt_flare.core.full_disk import outlast_full_disk
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_builder import RoundBuilder
 from rt_flare.core.round_record import Failure, RoundRecord
@@ -141,4 +142,5 @@ class RoundListener(Widget):
         self._close_open_round(fl_ctx)
         aborted = bool(fl_ctx.get_run_abort_signal() and fl_ctx.get_run_abort_signal().triggered)
         self._known.state = "FAILED" if self._known.error else "CANCELLED" if aborted else "FINISHED"
-        self.write(self._known, fl_ctx)
+        # Until here the next round writes what could not be written; nothing follows this one.
+        outlast_full_disk(lambda: self.write(self._known, fl_ctx))

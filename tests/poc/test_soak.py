@@ -42,9 +42,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.poc, pytest.mark.timeout(900)]
 
 SITES = ["site-1", "site-2", "site-3", "site-4"]
 MIN_CLIENTS = 2
-WAIT_SECONDS = 10
+TRAIN_SECONDS, WAIT_SECONDS = 12, 18
+"""Deadline of user code, with the start of its process in it; and how long a round waits for the last sites."""
 DISK_BYTES = 256 << 20
-PER_300_ROUNDS = {"kill": 8, "hang": 5, "nan": 8, "slow": 8, "full": 7, "disk": 3}
+PER_300_ROUNDS = {"kill": 8, "hang": 4, "nan": 8, "slow": 8, "full": 7, "disk": 3}
 EXPECTED = {
     "kill": ("failed", "worker_died"),
     "hang": ("failed", "worker_timeout"),
@@ -54,7 +55,7 @@ EXPECTED = {
     "gone": ("missing", "no answer"),
 }
 """What a fault makes of the site's contribution: its status, and a word of the reason. A slow site's is accepted."""
-FIRST_FAULT, NUM_LAST = 4, 6
+FIRST_FAULT, NUM_LAST = 4, 4
 """No faults in the first rounds; and in the last ones, only sites that were restarted: they do not come back."""
 
 MODEL_DEF = """
@@ -245,7 +246,7 @@ def render(folder: Path, stage: Path, faults: dict[tuple[int, str], str]) -> Pat
             ),
             sites=SITES,
             data_root=folder / "data",
-            client_variables={"TRAIN_TIMEOUT_SECONDS": 3},
+            client_variables={"TRAIN_TIMEOUT_SECONDS": TRAIN_SECONDS},
         )
 
 
@@ -256,9 +257,9 @@ def play(
     waiting = {
         f"{number} {site} {kind}" for (number, site), kind in faults.items() if kind in ("kill", "restart", "disk")
     }
-    deadline, next_sample = time.monotonic() + 120 + NUM_ROUNDS * 2.5, 0.0
+    next_sample, seen = 0.0, time.monotonic()
     while waiting:
-        assert time.monotonic() < deadline, f"still to come: {sorted(waiting)}\n{poc.log('server').read_text()[-3000:]}"
+        assert time.monotonic() < seen + 60, f"the job has ended, or was not started; still to come: {sorted(waiting)}"
         for name in [name for name in waiting if (stage / name).exists()]:
             waiting.remove(name)
             _, site, kind = name.split(" ")
@@ -272,28 +273,23 @@ def play(
                 poc.start_site(site)
         if time.monotonic() >= next_sample:
             next_sample = time.monotonic() + 1.0
-            take_samples(poc, job_id, stage, samples)
+            if take_samples(poc, job_id, stage, samples):
+                seen = time.monotonic()
         time.sleep(0.05)
 
 
-def take_samples(poc: PocDeployment, job_id: str, stage: Path, samples: dict[str, Samples]) -> None:
-    with suppress(FileNotFoundError, ValueError):
-        number = int((stage / "round").read_text())
-        for process in job_processes(poc, job_id):
-            with suppress(psutil.NoSuchProcess):
-                name = next(site for site in ("server", *SITES) if f"/{site}/" in " ".join(process.cmdline()))
-                values = (number, process.memory_full_info().uss, process.num_fds())
-                samples.setdefault(name, Samples()).values.append(values)
-
-
-def job_processes(poc: PocDeployment, job_id: str) -> list[psutil.Process]:
-    """NVFlare's processes of the job, of server and sites; the training workers are their children."""
-    found = []
+def take_samples(poc: PocDeployment, job_id: str, stage: Path, samples: dict[str, Samples]) -> bool:
+    """Look at NVFlare's processes of the job, of server and sites; False when there are none."""
+    said = stage / "round"
+    number = int(said.read_text() or 0) if said.exists() else 0
+    found = False
     for site in ("server", *SITES):
         for process in poc.site_processes(site)[1:]:
             with suppress(psutil.NoSuchProcess):
                 if job_id in process.cmdline():
-                    found.append(process)
+                    found = True
+                    values = (number, process.memory_full_info().uss, process.num_fds())
+                    samples.setdefault(site, Samples()).values.append(values)
     return found
 
 
