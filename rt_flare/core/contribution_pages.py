@@ -112,16 +112,30 @@ def _line(round_number: int, contribution: Contribution) -> bytes:
     return b'{"round":%d,%b\n' % (round_number, text[1:])
 
 
-def _summarised(record: RoundRecord, file: str) -> RoundRecord:
-    counts = Counter(contribution.status.value for contribution in record.contributions)
+_counted: tuple[Sequence[Contribution], PagedContributions] | None = None
+
+
+def _count(contributions: Sequence[Contribution], file: str) -> PagedContributions:
+    # Every listener of a job has a ledger, and they all hear of the same contributions, twice.
+    global _counted
+    last = _counted
+    if last is not None and last[0] is contributions and last[1].file == file:
+        return last[1]
+    counts = Counter(contribution.status.value for contribution in contributions)
     paged = PagedContributions(
         file=file,
         **{status.value: counts[status.value] for status in ContributionStatus},
-        seconds=_spread([c.seconds for c in record.contributions if c.seconds is not None]),
-        work_seconds=_spread([c.work_seconds for c in record.contributions if c.work_seconds is not None]),
-        train_metrics=_metric_spreads([c.train_metrics for c in record.contributions]),
-        received_model_metrics=_metric_spreads([c.received_model_metrics for c in record.contributions]),
+        seconds=_spread([c.seconds for c in contributions if c.seconds is not None]),
+        work_seconds=_spread([c.work_seconds for c in contributions if c.work_seconds is not None]),
+        train_metrics=_metric_spreads([c.train_metrics for c in contributions]),
+        received_model_metrics=_metric_spreads([c.received_model_metrics for c in contributions]),
     )
+    _counted = contributions, paged
+    return paged
+
+
+def _summarised(record: RoundRecord, file: str) -> RoundRecord:
+    paged = _count(record.contributions, file)
     others = [c for c in record.contributions if c.status is not ContributionStatus.ACCEPTED][:MAX_LISTED]
     reasons = record.verdict_reasons
     if len(reasons) > MAX_LISTED:

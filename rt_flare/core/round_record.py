@@ -216,10 +216,11 @@ class RoundRecord(_Record):
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values (non-finite floats stay floats: `durable_io.write_json` names them)."""
-        return self.model_dump(mode="python") | {
+        fields = self.model_dump(mode="python", exclude={"contributions"}) | {
             "verdict": self.verdict.value,
             "contributions": [c.model_dump(mode="python") | {"status": c.status.value} for c in self.contributions],
         }
+        return {name: fields[name] for name in RoundRecord.model_fields}
 
 
 def mean_metrics(metrics: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
