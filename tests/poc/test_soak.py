@@ -29,7 +29,7 @@ import psutil
 import pytest
 
 from rt_flare.configs import FederationConfig, TrainingConfig
-from rt_flare.core.durable_io import read_json
+from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.core.ledger import Ledger, read_ledger
 from rt_flare.core.round_record import Verdict
 from rt_flare.jobs.owned_processes import OwnedProcesses
@@ -45,11 +45,13 @@ MIN_CLIENTS = 2
 TRAIN_SECONDS, WAIT_SECONDS = 12, 18
 """Deadline of user code, with the start of its process in it; and how long a round waits for the last sites."""
 DISK_BYTES = 256 << 20
-PER_300_ROUNDS = {"kill": 8, "hang": 4, "nan": 8, "slow": 8, "full": 7, "disk": 3}
+SAMPLE_SECONDS = 1.0 if NUM_ROUNDS >= 200 else 0.3
+PER_300_ROUNDS = {"kill": 8, "hang": 4, "nan": 4, "poison": 4, "slow": 8, "full": 7, "disk": 3}
 EXPECTED = {
     "kill": ("failed", "worker_died"),
     "hang": ("failed", "worker_timeout"),
-    "nan": ("rejected", "not_finite"),
+    "nan": ("failed", "holds NaN or infinite values"),
+    "poison": ("rejected", "not_finite"),
     "full": ("failed", "No space left on device"),
     "restart": ("missing", "no answer"),
     "gone": ("missing", "no answer"),
@@ -57,6 +59,26 @@ EXPECTED = {
 """What a fault makes of the site's contribution: its status, and a word of the reason. A slow site's is accepted."""
 FIRST_FAULT, NUM_LAST = 4, 4
 """No faults in the first rounds; and in the last ones, only sites that were restarted: they do not come back."""
+
+POISON = """
+from nvflare.apis.dxo import from_shareable
+from nvflare.apis.filter import Filter
+
+
+class Poison(Filter):
+    def __init__(self, faults):
+        super().__init__()
+        self.faults = faults
+
+    def process(self, shareable, fl_ctx):
+        place = f"{shareable.get_header('current_round')} {fl_ctx.get_identity_name()}"
+        if self.faults.get(place) == "poison":
+            dxo = from_shareable(shareable)
+            dxo.data["layer.bias"] = dxo.data["layer.bias"] * float("nan")
+            dxo.update_shareable(shareable)
+        return shareable
+"""
+"""Makes an update NaN behind rt_flare's executor, which would not let it leave the site."""
 
 MODEL_DEF = """
 import os
@@ -227,11 +249,12 @@ def run_soak(folder: Path, deployment: SmallDisk, seed: int) -> Soak:
 
 def render(folder: Path, stage: Path, faults: dict[tuple[int, str], str]) -> Path:
     (folder / "model_def.py").write_text(MODEL_DEF)
+    (folder / "poison.py").write_text(POISON)
     (folder / "data").mkdir()
     by_name = {f"{number} {site}": kind for (number, site), kind in faults.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer than all sites are enough, on purpose
-        return render_job(
+        job = render_job(
             out=folder / "job",
             model_def=folder / "model_def.py",
             training=TrainingConfig(extra={"faults": by_name, "stage": str(stage)}),
@@ -247,7 +270,14 @@ def render(folder: Path, stage: Path, faults: dict[tuple[int, str], str]) -> Pat
             sites=SITES,
             data_root=folder / "data",
             client_variables={"TRAIN_TIMEOUT_SECONDS": TRAIN_SECONDS},
+            extra_files=[folder / "poison.py"],
         )
+    config = job / "app" / "config" / "config_fed_client.json"
+    document = read_json(config)
+    poison = {"path": "poison.Poison", "args": {"faults": by_name}}
+    document["task_result_filters"] = [{"tasks": ["train"], "filters": [poison]}]
+    write_json(config, document)
+    return job
 
 
 def play(
@@ -272,7 +302,7 @@ def play(
                 time.sleep(1)
                 poc.start_site(site)
         if time.monotonic() >= next_sample:
-            next_sample = time.monotonic() + 1.0
+            next_sample = time.monotonic() + SAMPLE_SECONDS
             if take_samples(poc, job_id, stage, samples):
                 seen = time.monotonic()
         time.sleep(0.05)
