@@ -60,6 +60,7 @@ def run(project: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_the_pages_commands_succeed_in_their_order(project: Path) -> None:
     """P3, P5: from the files on the page to a wheel, without a network."""
     output = {}

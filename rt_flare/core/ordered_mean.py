@@ -11,6 +11,7 @@ import torch
 
 from rt_flare.core.state_dict import StateDict
 from rt_flare.core.weighted_mean import WeightedMean
+from rt_flare.core.wire_dtype import RestoredState
 from rt_flare.errors import UpdateError
 
 __all__ = ["OrderedMean"]
@@ -36,7 +37,7 @@ class OrderedMean(WeightedMean):
         self._due = deque(sorted(set(expected)))
         self._ranks = {site: rank for rank, site in enumerate(self._due)}
         self._settled: set[str] = set()
-        self._held: dict[str, tuple[StateDict | Path, int]] = {}
+        self._held: dict[str, tuple[Mapping[str, torch.Tensor] | Path, int]] = {}
         self._held_bytes = 0
         self._max_held_bytes = max_held_bytes
         self._spill_parent = spill_dir
@@ -53,7 +54,7 @@ class OrderedMean(WeightedMean):
         if self._due[0] == site:
             super().add(site, state, num_samples)
         else:
-            self._held[site] = (self._hold(site, dict(state)), num_samples)
+            self._held[site] = (self._hold(site, state), num_samples)
         self._settle(site)
 
     def skip(self, site: str) -> None:
@@ -80,14 +81,16 @@ class OrderedMean(WeightedMean):
     def _release(self, site: str) -> None:
         held, num_samples = self._held.pop(site)
         if isinstance(held, Path):
-            state = torch.load(held, map_location="cpu", weights_only=True)
+            state: Mapping[str, torch.Tensor] = torch.load(held, map_location="cpu", weights_only=True)
             held.unlink()
         else:
             state = held
             self._held_bytes -= _num_bytes(state)
         super().add(site, state, num_samples)
 
-    def _hold(self, site: str, state: StateDict) -> StateDict | Path:
+    def _hold(self, site: str, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor] | Path:
+        if not isinstance(state, RestoredState):
+            state = dict(state)
         size = _num_bytes(state)
         if self._held_bytes + size <= self._max_held_bytes:
             self._held_bytes += size
@@ -95,9 +98,9 @@ class OrderedMean(WeightedMean):
         if self._spill_dir is None:
             self._spill_dir = tempfile.TemporaryDirectory(prefix="rt-flare-early-updates-", dir=self._spill_parent)
         path = Path(self._spill_dir.name) / f"{self._ranks[site]}.pt"
-        torch.save(state, path)
+        torch.save(dict(state), path)
         return path
 
 
 def _num_bytes(state: Mapping[str, torch.Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in state.values())
+    return state.nbytes if isinstance(state, RestoredState) else sum(tensor.nbytes for tensor in state.values())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from rt_flare.core.pieces import pieces
-from rt_flare.core.state_dict import StateDict, is_finite
+from rt_flare.core.state_dict import StateDict, TensorSpec, describe, is_finite
+from rt_flare.core.wire_dtype import RestoredState
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
 
 __all__ = ["COUNTER_SUFFIX", "WeightedMean", "accumulation_dtype"]
@@ -45,7 +46,7 @@ class WeightedMean:
         self.sites: list[str] = []
         self._sums: StateDict = {}
         self._exact: StateDict = {}
-        self._dtypes: dict[str, torch.dtype] = {}
+        self._specs: dict[str, TensorSpec] = {}
         self._scale_exponent = 0
         self._leader: tuple[int, str] = (0, "")
 
@@ -59,7 +60,7 @@ class WeightedMean:
         """
         if not self.sites:
             self._scale_exponent = math.frexp(num_samples)[1]
-            self._dtypes = {name: tensor.dtype for name, tensor in state.items()}
+            self._specs = state.specs() if isinstance(state, RestoredState) else describe(state)
         leads = num_samples > self._leader[0] or (num_samples == self._leader[0] and site < self._leader[1])
         weight = math.ldexp(num_samples, -self._scale_exponent)
         if len(self.sites) == 1:
@@ -68,16 +69,16 @@ class WeightedMean:
             for held in self._sums.values():
                 for (piece,) in pieces(held):
                     piece.mul_(factor)
-        for name, tensor in state.items():
-            wide = accumulation_dtype(tensor.dtype)
+        for name, (shape, dtype) in self._specs.items():
+            wide = accumulation_dtype(dtype)
             if wide is None:
-                self._take_exact(name, tensor, leads=leads)
+                self._take_exact(name, state[name], leads=leads)
             elif name in self._sums:
-                for held, addend in pieces(self._sums[name], tensor):
+                for (held,), addend in zip(pieces(self._sums[name]), _pieces_of(state, name), strict=True):
                     held.add_(addend.to(wide), alpha=weight)
             else:
-                self._sums[name] = torch.empty(tensor.shape, dtype=wide)
-                for held, first in pieces(self._sums[name], tensor):
+                self._sums[name] = torch.empty(shape, dtype=wide)
+                for (held,), first in zip(pieces(self._sums[name]), _pieces_of(state, name), strict=True):
                     held.copy_(first)
         if leads:
             self._leader = (num_samples, site)
@@ -98,7 +99,7 @@ class WeightedMean:
             raise NoAcceptedUpdateError("no update was accepted in this round: the global model stays as it was")
         total = math.ldexp(self.total_samples, -self._scale_exponent) if len(self.sites) > 1 else 1.0
         mean: StateDict = {}
-        for name, dtype in self._dtypes.items():
+        for name, (_, dtype) in self._specs.items():
             if name in self._exact:
                 mean[name] = self._exact[name]
                 continue
@@ -118,3 +119,7 @@ class WeightedMean:
             self._exact[name] = torch.maximum(held, tensor)
         elif leads:
             held.copy_(tensor)
+
+
+def _pieces_of(state: Mapping[str, torch.Tensor], name: str) -> Iterator[torch.Tensor]:
+    return state.pieces(name) if isinstance(state, RestoredState) else (piece for (piece,) in pieces(state[name]))

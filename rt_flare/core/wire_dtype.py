@@ -79,7 +79,11 @@ def travel_specs(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
 class RestoredState(Mapping[str, torch.Tensor]):
     """``base + difference`` in the dtypes of ``base``, as `to_difference` splits them.
 
-    An entry is made when it is asked for, and not kept: a whole update needs no more memory than its difference.
+    An entry is made when it is asked for, and not kept: a whole update needs no more memory than its difference. Who
+    goes through all of them takes `pieces`, which never leave the processor's cache.
+
+    Attributes:
+        nbytes: memory of the difference.
 
     Args:
         difference: contiguous CPU tensors; not changed.
@@ -98,15 +102,27 @@ class RestoredState(Mapping[str, torch.Tensor]):
                 raise StateDictError(f"{name}: a difference in {sent.dtype}, expected torch.bfloat16")
         self._difference = difference
         self._base = base
+        self.nbytes = sum(sent.nbytes for sent in difference.values())
 
     def __getitem__(self, name: str) -> torch.Tensor:
         sent, before = self._difference[name], self._base[name]
         if not is_rounded(before.dtype):
             return sent
         restored = torch.empty_like(before)
-        for out, start, change in pieces(restored, before, sent):
-            torch.add(start, change, out=out)
+        for (out,), piece in zip(pieces(restored), self.pieces(name), strict=True):
+            out.copy_(piece)
         return restored
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """Shape and dtype of every restored entry."""
+        return {name: TensorSpec(tuple(sent.shape), self._base[name].dtype) for name, sent in self._difference.items()}
+
+    def pieces(self, name: str) -> Iterator[torch.Tensor]:
+        """The restored entry in flat pieces, as `core.pieces.pieces` cuts; not to be changed."""
+        sent, before = self._difference[name], self._base[name]
+        if is_rounded(before.dtype):
+            return (start + change for start, change in pieces(before, sent))
+        return (piece for (piece,) in pieces(sent))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._difference)

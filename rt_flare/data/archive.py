@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, cast
 
+from rt_flare.core.durable_io import flush_folder
 from rt_flare.data.archive_check import DEFAULT_LIMITS, ArchiveContents, ArchiveLimits, header_problems, is_folder
 from rt_flare.data.archive_entry import damaged, read_entry
 from rt_flare.data.positioned_file import LocalFile, PositionedFile
@@ -28,7 +29,6 @@ __all__ = [
     "ShardArchive",
     "check_archive",
     "flush_file_system",
-    "flush_folder",
     "open_archive",
     "unpack_archive",
 ]
@@ -218,14 +218,6 @@ def open_archive(
             raise damaged(name, error) from error
         yield ShardArchive(file, stack.enter_context(archive), name, limits)
 
-
-def flush_folder(folder: Path) -> None:
-    """Flush the names in ``folder`` to disk, so that a rename outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def flush_file_system(folder: Path) -> None:

@@ -91,19 +91,22 @@ def test_other_seeds_learn_as_well(rt_flare: RtFlare, seed: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
-        ("from torch import nn\n", "\n", "NameError: name 'nn' is not defined"),
-        (
+        pytest.param("from torch import nn\n", "\n", "NameError: name 'nn' is not defined", id="import"),
+        pytest.param(
             "    model = Model()\n    # The global",
             "    if env['CURRENT_ROUND'] == 1:\n        raise OSError('disk on fire')\n    model = Model()\n    # The",
             "OSError: disk on fire",
+            id="round",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             '"weights": model.state_dict(),',
             '"weights": {k: v * float("nan") for k, v in model.state_dict().items()},',
             "NaN or infinite",
+            id="nan",
+            marks=pytest.mark.slow,
         ),
     ],
-    ids=["import", "round", "nan"],
 )
 def test_a_broken_module_fails_with_its_cause_and_place(
     rt_flare: RtFlare, tmp_path: Path, old: str, new: str, cause: str

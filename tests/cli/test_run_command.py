@@ -18,6 +18,7 @@ RtFlare = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.simulator
+@pytest.mark.slow
 def test_a_job_runs_and_its_results_are_collected(rt_flare: RtFlare, mini_job: Path, tmp_path: Path) -> None:
     """J8, N6: plain lines in a pipe."""
     done = rt_flare("run", str(mini_job))

@@ -204,6 +204,7 @@ def test_our_components_work_under_scatter_and_gather(run: Run) -> None:
     assert '      raise ValueError("bad luck")' in outcome.server_log.read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_our_components_work_under_fedavg(run: Run) -> None:
     """M12, X1: with every site failing, FedAvg alone would end well with an empty model; our aggregator fails it."""
     outcome = run(FEDAVG, faults={"site-2/1": "raise", **{f"{site}/2": "raise" for site in SITES}})
@@ -216,6 +217,7 @@ def test_our_components_work_under_fedavg(run: Run) -> None:
     assert torch.load(outcome.server_dir / "model_out/global_model.pt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_the_published_sdks_newer_signature_runs_unchanged_and_may_make_the_first_model(run: Run) -> None:
     """M6, M8: fl_train(model, env, out_dir, logger); the server starts empty, explicitly asked for."""
     workflow = {**RT, "args": {**RT["args"], "num_rounds": 2, "allow_empty_global_weights": True}}

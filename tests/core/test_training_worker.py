@@ -400,7 +400,7 @@ def test_a_missed_deadline_is_a_failure(worker: TrainingWorker, folder: Path, ac
     run(worker, folder)
     started, pid = time.monotonic(), worker.pid or 0
     failure = failure_of(worker, folder, action, deadline_seconds=0.5)
-    assert (failure.kind, time.monotonic() - started < 5) == ("worker_timeout", True)
+    assert (failure.kind, time.monotonic() - started < 20) == ("worker_timeout", True)
     assert "longer than its deadline of 0.5 s" in failure.message
     assert (failure.file or "").startswith("worker_module")
     assert failure.line is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rt_flare.core.ordered_mean import OrderedMean
+from rt_flare.core.weighted_mean import WeightedMean
 from rt_flare.core.wire_dtype import MAX_RELATIVE_ERROR, RestoredState, to_difference
 from rt_flare.errors import StateDictError
 
@@ -103,3 +107,35 @@ def test_what_is_no_difference_to_the_base_is_refused(sent: dict[str, torch.Tens
     """T2, X2"""
     with pytest.raises(StateDictError, match=text):
         RestoredState(sent, {"w": torch.zeros(2)})
+
+
+@pytest.mark.parametrize("mean", [WeightedMean, lambda: OrderedMean(["a", "b"])])
+def test_its_mean_is_that_of_the_weights(mean: Callable[[], WeightedMean]) -> None:
+    """T2, M3: bit for bit, in pieces, without the whole of an entry; integers too."""
+    generator = torch.Generator().manual_seed(5)
+    base = {"w": torch.randn(70_000, generator=generator), "n": torch.tensor([3, 4]), "e": torch.empty(0)}
+    updates = {
+        site: RestoredState({"w": torch.randn(70_000, generator=generator).bfloat16(), "n": count, "e": empty}, base)
+        for site, count, empty in (
+            ("b", torch.tensor([1, 2]), torch.empty(0, dtype=torch.bfloat16)),
+            ("a", torch.tensor([5, 6]), torch.empty(0, dtype=torch.bfloat16)),
+        )
+    }
+    restored, whole = mean(), mean()
+    for site, update in updates.items():
+        restored.add(site, update, 3 if site == "a" else 7)
+        whole.add(site, dict(update), 3 if site == "a" else 7)
+    expected = whole.result()
+    assert {name: tensor.tolist() for name, tensor in restored.result().items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+    assert list(expected) == list(base)
+
+
+def test_an_early_one_waits_as_a_difference() -> None:
+    """T2: in half the memory of the weights."""
+    base = {"w": torch.ones(1000)}
+    early = RestoredState({"w": torch.ones(1000).bfloat16()}, base)
+    mean = OrderedMean(["a", "b"], max_held_bytes=2000)
+    mean.add("b", early, 1)
+    assert mean._held_bytes == early.nbytes == 2000

@@ -52,6 +52,7 @@ def test_runs_to_the_end_in_any_folder_and_reports_rounds_as_they_close(
 
 
 @pytest.mark.simulator
+@pytest.mark.slow
 def test_an_error_in_the_sites_code_fails_the_run_with_its_place(mini_job: MakeJob, tmp_path: Path) -> None:
     """J5."""
     job = mini_job(train="if number == 1:\n    raise OSError('disk on fire')")

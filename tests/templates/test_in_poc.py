@@ -77,6 +77,7 @@ def _assert_trained(poc: PocDeployment, job: Path, folder: Path) -> None:
     torch.testing.assert_close(model["weight"], torch.full((2, 3), 10 / 3))
 
 
+@pytest.mark.slow
 def test_a_job_without_code_runs_under_a_class_allow_list(
     poc: PocDeployment, tmp_path: Path, data: Path, installed: list[str]
 ) -> None:

@@ -85,6 +85,7 @@ def test_the_template_trains(template: str, tmp_path: Path) -> None:
     _assert_trained(_run(template, tmp_path, []))
 
 
+@pytest.mark.slow
 def test_adapters_alone_make_the_global_model_of_an_empty_server(tmp_path: Path) -> None:
     """M8, N1: the server neither has the module of the model nor builds it; only adapters travel and are saved."""
     outcome = _run("rt_llm_lora", tmp_path, ["server.MODEL_PATH=base_model_that.the_server_lacks"], first=LORA)
