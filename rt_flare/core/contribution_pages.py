@@ -14,9 +14,10 @@ from pydantic_core import PydanticSerializationError
 from rt_flare.core.durable_io import to_strict_json, write_bytes
 from rt_flare.core.round_record import Contribution, ContributionStatus, PagedContributions, RoundRecord, Spread
 
-__all__ = ["PAGE_FOLDER", "ContributionPages", "read_page", "with_paged_contributions"]
+__all__ = ["PAGE_FOLDER", "ContributionPages", "contributions_of", "read_page", "with_paged_contributions"]
 
-PAGE_FOLDER = "contributions"
+PAGE_FOLDER = "contributions.d"
+"""With a dot, because the sites' own folders stand beside it, and no site has one in its name."""
 PAGE_SIZE = 10_000
 """Contributions after which a file gets no further round."""
 MAX_LISTED = 10
@@ -91,6 +92,17 @@ def read_page(path: Path) -> Iterator[tuple[int, Contribution]]:
                 yield fields.pop("round"), Contribution.model_validate(fields)
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: expected a contribution: {error}") from error
+
+
+def contributions_of(record: RoundRecord, files: Path) -> list[Contribution]:
+    """All contributions of a round: from its record, or from the file in ``files`` that it names.
+
+    Raises:
+        ValueError, OSError: as `read_page`.
+    """
+    if record.paged is None:
+        return record.contributions
+    return [found for round_number, found in read_page(files / record.paged.file) if round_number == record.round]
 
 
 def _kept_rounds(path: Path) -> dict[int, bytes]:

@@ -135,13 +135,13 @@ class PagedContributions(_Record):
     """What the record of a large job says of contributions that stand in a file of their own.
 
     Attributes:
-        file: JSON Lines with all contributions of the round, from ``files_out/``: ``contributions/000120.ndjson``.
+        file: JSON Lines with all contributions of the round, from ``files_out/``: ``contributions.d/000120.ndjson``.
         accepted, rejected, failed, missing: number of sites by status.
         seconds, work_seconds: see `Contribution`, over the sites; None when no site has one.
         train_metrics, received_model_metrics: likewise, of the 256 metrics that most sites report.
     """
 
-    file: str = Field(pattern=r"^contributions/[0-9]{6,}\.ndjson$")
+    file: str = Field(pattern=r"^contributions\.d/[0-9]{6,}\.ndjson$")
     accepted: int
     rejected: int
     failed: int

@@ -219,7 +219,6 @@ def open_archive(
         yield ShardArchive(file, stack.enter_context(archive), name, limits)
 
 
-
 def flush_file_system(folder: Path) -> None:
     """Flush all files of the file system that ``folder`` lies in.
 

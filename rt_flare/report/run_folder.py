@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rt_flare.core.contribution_pages import read_page
+from rt_flare.core.contribution_pages import contributions_of, read_page
 from rt_flare.core.durable_io import read_json
 from rt_flare.core.environment import ENVIRONMENT_FILE, Environments, read_environments
 from rt_flare.core.ledger import Ledger
@@ -96,11 +96,8 @@ class RunFolder:
 
     def contributions(self, record: RoundRecord) -> list[Contribution]:
         """All contributions of a round; of a large job, those that can be read."""
-        if record.paged is None:
-            return record.contributions
         try:
-            page = read_page(self.folder / SUMMARY_FILE.parent / record.paged.file)
-            return [contribution for round_number, contribution in page if round_number == record.round]
+            return contributions_of(record, self.folder / SUMMARY_FILE.parent)
         except (OSError, ValueError):
             return record.contributions  # `notes` say so already
 

@@ -57,7 +57,7 @@ class Job:
         """(round, site) of every line, by file."""
         return {
             path.name: [(number, c.site) for number, c in read_page(path)]
-            for path in sorted(self.folder.glob("contributions/*"))
+            for path in sorted(self.folder.glob("contributions.d/*"))
         }
 
 
@@ -95,7 +95,7 @@ def test_a_round_that_is_closed_again_stands_once(job: Job) -> None:
         job.close(record(number))
     last = record(3)
     job.close(last)
-    full = job.folder / "contributions" / "000002.ndjson"
+    full = job.folder / "contributions.d" / "000002.ndjson"
     before = full.stat().st_mtime_ns
     job.close(last.model_copy(update={"global_metrics": {"loss": 0.5}}))
     assert full.stat().st_mtime_ns == before
@@ -118,7 +118,7 @@ def test_a_job_that_resumes_goes_on_in_its_files(job: Job) -> None:
         "000002.ndjson": [(number, site) for number in (2, 3) for site in SITES],
         "000004.ndjson": [(4, site) for site in SITES],
     }
-    samples = {(n, c.num_samples) for n, c in read_page(job.folder / "contributions" / "000002.ndjson")}
+    samples = {(n, c.num_samples) for n, c in read_page(job.folder / "contributions.d" / "000002.ndjson")}
     assert samples == {(2, 5), (3, 7)}
 
 
@@ -166,9 +166,9 @@ def test_a_summary_counts_the_sites_and_names_the_first_that_failed(job: Job) ->
     assert [c.site for c in found.contributions] == ["d", "e"]
     assert found.contributions[0].failure is not None
     assert found.contributions[0].failure.traceback is None
-    assert found.verdict_reasons == [*reasons[:2], "and 2 more, in contributions/000000.ndjson"]
+    assert found.verdict_reasons == [*reasons[:2], "and 2 more, in contributions.d/000000.ndjson"]
     assert (found.num_sites, found.num_accepted, found.train_metrics) == (7, 3, {"loss": 2.3})
-    whole = {c.site: c for _, c in read_page(job.folder / "contributions" / "000000.ndjson")}
+    whole = {c.site: c for _, c in read_page(job.folder / "contributions.d" / "000000.ndjson")}
     assert repr([whole[part.site] for part in parts]) == repr(parts)
 
 
@@ -191,14 +191,14 @@ def test_every_line_keeps_to_the_published_schema(tmp_path_factory: pytest.TempP
     """J10: strict JSON, one line a contribution, whatever is in its texts."""
     folder = tmp_path_factory.getbasetemp() / "lines"
     pages = ContributionPages()
-    pages.add(folder, "contributions/000003.ndjson", record(3, [one]))
+    pages.add(folder, "contributions.d/000003.ndjson", record(3, [one]))
     pages.write(folder)
-    (line,) = (folder / "contributions" / "000003.ndjson").read_bytes().splitlines()
+    (line,) = (folder / "contributions.d" / "000003.ndjson").read_bytes().splitlines()
     schema = json.loads(files("rt_flare").joinpath("schemas", "contribution.schema.json").read_text(encoding="utf-8"))
     document = json.loads(line, parse_constant=pytest.fail)
     jsonschema.Draft202012Validator(schema).validate(document)
     assert list(document) == list(schema["properties"]) == schema["required"]
-    ((number, found),) = read_page(folder / "contributions" / "000003.ndjson")
+    ((number, found),) = read_page(folder / "contributions.d" / "000003.ndjson")
     assert number == 3
     assert repr(found) == repr(one)
 
@@ -207,9 +207,9 @@ def test_text_that_is_not_unicode_comes_with_question_marks(tmp_path: Path) -> N
     """J10: as in every other file."""
     pages = ContributionPages()
     one = contribution("a", reason="name \udcff", seconds=math.inf)
-    pages.add(tmp_path, "contributions/000003.ndjson", record(3, [one]))
+    pages.add(tmp_path, "contributions.d/000003.ndjson", record(3, [one]))
     pages.write(tmp_path)
-    ((_, found),) = read_page(tmp_path / "contributions" / "000003.ndjson")
+    ((_, found),) = read_page(tmp_path / "contributions.d" / "000003.ndjson")
     assert (found.reason, found.seconds) == ("name ?", math.inf)
 
 
@@ -225,6 +225,6 @@ def test_no_summary_names_a_file_elsewhere() -> None:
     """J10: what reads the files goes nowhere else."""
     (found,) = with_paged_contributions([record(0)])
     document = found.to_json()
-    document["paged"]["file"] = "contributions/../../000000.ndjson"
+    document["paged"]["file"] = "contributions.d/../../000000.ndjson"
     with pytest.raises(ValueError, match=r"paged\.file"):
         RoundRecord.model_validate(document)

@@ -41,7 +41,7 @@ SCHEMAS = {
     "metrics_summary": METRICS_SUMMARY_FILE,
     "model": "model_round_0.json",
     "environment": "environment.json",
-    "contribution": "contributions/000000.ndjson",
+    "contribution": "contributions.d/000000.ndjson",
 }
 RECORDS = {
     "round": RoundRecord,
@@ -82,7 +82,7 @@ spreads = st.builds(
 )
 pages = st.builds(
     PagedContributions,
-    file=st.just("contributions/000000.ndjson"),
+    file=st.just("contributions.d/000000.ndjson"),
     accepted=counts,
     rejected=counts,
     failed=counts,

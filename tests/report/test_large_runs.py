@@ -87,19 +87,19 @@ def test_both_forms_count_the_sites(folder: Path, render: Callable[[ReportConten
 
 def test_without_its_files_a_run_is_still_reported(folder: Path) -> None:
     """X10: as when only the JSON files were kept; a note says what is missing."""
-    for page in (folder / "files_out" / "contributions").iterdir():
+    for page in (folder / "files_out" / "contributions.d").iterdir():
         page.unlink()
     contents = contents_of(folder)
     assert [row.num_accepted for row in contents.rounds] == [20, 20, 17, 20]
     assert contents.sites == ()
     assert len(contents.run.notes) == 2
-    assert all("contributions/0000" in note for note in contents.run.notes)
+    assert all("contributions.d/0000" in note for note in contents.run.notes)
     assert contents.charts[0][1] is not None
 
 
 def test_a_file_that_is_damaged_is_noted(folder: Path) -> None:
     """X10"""
-    page = folder / "files_out" / "contributions" / "000000.ndjson"
+    page = folder / "files_out" / "contributions.d" / "000000.ndjson"
     page.write_bytes(page.read_bytes()[:-20])
     (note,) = contents_of(folder).run.notes
     assert "line 40" in note
@@ -107,8 +107,8 @@ def test_a_file_that_is_damaged_is_noted(folder: Path) -> None:
 
 def test_rounds_that_came_again_after_a_resume_count_once(folder: Path) -> None:
     """X8: what an earlier start left in another file does not."""
-    page = folder / "files_out" / "contributions" / "000000.ndjson"
-    other = folder / "files_out" / "contributions" / "000002.ndjson"
+    page = folder / "files_out" / "contributions.d" / "000000.ndjson"
+    other = folder / "files_out" / "contributions.d" / "000002.ndjson"
     page.write_bytes(page.read_bytes() + other.read_bytes())
     assert [row.num_rounds for row in contents_of(folder).sites] == [NUM_ROUNDS] * 20
 
