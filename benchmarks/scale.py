@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,9 @@ def print_rounds(results: Sequence[dict[str, Any]]) -> None:
         print(f"  {part + ', ms':28} {values}")
 
 
-def print_ledgers(results: Sequence[dict[str, Any]]) -> None:
-    """Print what the record costs, by sites and rounds."""
+def print_ledgers(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print what the record costs, by sites and rounds, each line as soon as it is known; return the figures."""
+    found_so_far = []
     print("\nthe record:")
     heads = (
         "first, ms",
@@ -109,13 +110,15 @@ def print_ledgers(results: Sequence[dict[str, Any]]) -> None:
     )
     print(f"{'sites':>7} {'rounds':>7} " + " ".join(f"{head:>13}" for head in heads))
     for found in results:
+        found_so_far.append(found)
         cells = (
             *(f"{found[key]:.1f}" for key in ("first_ms", "last_ms", "longest_ms")),
             *(f"{found['memory_bytes'] / 1e6:.1f}", f"{found['page_bytes']:.0f}"),
             *(f"{found['document_bytes'] / 1e6:.2f}", f"{found['report_seconds']:.1f}"),
             f"{found['report_bytes'] / 1e6:.2f}",
         )
-        print(f"{found['sites']:>7} {found['rounds']:>7} " + " ".join(f"{cell:>13}" for cell in cells))
+        print(f"{found['sites']:>7} {found['rounds']:>7} " + " ".join(f"{cell:>13}" for cell in cells), flush=True)
+    return found_so_far
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -135,8 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"nvflare {version('nvflare')}, torch {version('torch')}")
     rounds_found = [_in_process("rounds", number, options.rounds) for number in options.sites]
     print_rounds(rounds_found)
-    ledgers = [_in_process("ledger", number, options.ledger_rounds) for number in options.sites]
-    print_ledgers(ledgers)
+    ledgers = print_ledgers(_in_process("ledger", number, options.ledger_rounds) for number in options.sites)
     if options.json:
         options.json.write_text(json.dumps({"rounds": rounds_found, "ledger": ledgers}, indent=2))
 

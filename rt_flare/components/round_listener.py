@@ -121,8 +121,11 @@ class RoundListener(Widget):
         self._put(record, fl_ctx)
 
     def _put(self, record: RoundRecord, fl_ctx: FLContext) -> None:
+        is_known = any(known.round == record.round for known in self._known.rounds)
         if moved := self._known.put(record):
             self.keep_contributions(moved)
+            if is_known:
+                return  # a large job's round that was evaluated: the next round's end is near, and writes this too
         self.write(self._known, fl_ctx)
 
     def _note_ending(self, ending: JobEnding, fl_ctx: FLContext) -> None:

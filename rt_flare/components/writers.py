@@ -43,7 +43,7 @@ class MetricsWriter(RoundListener):
 class RoundSummaryWriter(RoundListener):
     """Writes ``fl_round_complete.json``: per round the verdict and what became of every site's contribution.
 
-    With more than 10,000 contributions these stand in ``contributions.d/``, and that file only counts them.
+    With more than 5,000 contributions these stand in ``contributions.d/``, and that file only counts them.
 
     The errors of sites come with their tracebacks into the server's log, whichever controller runs. While the job
     runs it also answers `rt-flare status` (see `LiveStatus`).

@@ -1,4 +1,4 @@
-"""The contributions of a large job: files of about 10,000 each, beside a round summary that only counts them."""
+"""The contributions of a large job: files of about 5,000 each, beside a round summary that only counts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PAGE_FOLDER", "ContributionPages", "contributions_of", "read_page", 
 
 PAGE_FOLDER = "contributions.d"
 """With a dot, because the sites' own folders stand beside it, and no site has one in its name."""
-PAGE_SIZE = 10_000
+PAGE_SIZE = 5_000
 """Contributions after which a file gets no further round."""
 MAX_LISTED = 10
 """Contributions that are not accepted, and reasons of a verdict, that stay in a round's record."""
@@ -28,7 +28,7 @@ MAX_METRICS = 256
 def with_paged_contributions(rounds: Sequence[RoundRecord]) -> list[RoundRecord]:
     """Return the records of ``rounds`` without their contributions; those that are paged stay as they are.
 
-    A round's file is the one of the round before it, until that holds 10,000 contributions: the same rounds always come
+    A round's file is the one of the round before it, until that holds 5,000 contributions: the same rounds always come
     into the same files.
     """
     paged: list[RoundRecord] = []

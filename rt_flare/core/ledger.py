@@ -25,7 +25,7 @@ __all__ = [
 ROUND_SUMMARY_FILE = "fl_round_complete.json"
 METRICS_FILE = "metrics.json"
 METRICS_SUMMARY_FILE = "metrics_summary.json"
-MAX_CONTRIBUTIONS = 10_000
+MAX_CONTRIBUTIONS = 5_000
 """Contributions of all rounds together up to which a ledger holds them itself."""
 
 JobState = str
@@ -64,7 +64,7 @@ class EncodedRounds:
 class Ledger(BaseModel):
     """Everything that is known about a job's rounds.
 
-    Once there are more than 10,000 contributions, the records do not hold them any more (see `PagedContributions`).
+    Once there are more than 5,000 contributions, the records do not hold them any more (see `PagedContributions`).
 
     Attributes:
         job_id: NVFlare's id of the job.
