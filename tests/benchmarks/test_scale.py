@@ -41,6 +41,7 @@ def test_the_record_of_many_sites_is_in_pages(tmp_path: Path, monkeypatch: pytes
     files = tmp_path / "files_out"
     rounds = read_ledger(files / "fl_round_complete.json").rounds
     assert [(r.num_sites, r.num_accepted, len(r.contributions)) for r in rounds] == [(40, 39, 1)] * 8
+    assert [r.global_metrics is not None for r in rounds] == [True] * 7 + [False]
     pages = sorted((files / "contributions.d").iterdir())
     assert [page.name for page in pages] == ["000000.ndjson", "000003.ndjson", "000006.ndjson"]
     found = [(number, c.site) for page in pages for number, c in read_page(page)]
