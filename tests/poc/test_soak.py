@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.poc, pytest.mark.timeout(900)]
 SITES = ["site-1", "site-2", "site-3", "site-4"]
 MIN_CLIENTS = 2
 PRESET = "low_latency"
-TRAIN_SECONDS, WAIT_SECONDS = 12, 18
+TRAIN_SECONDS, WAIT_SECONDS = 16, 22
 """Deadline of user code, with the start of its process in it; and how long a round waits for the last sites."""
 DISK_BYTES = 256 << 20
 SAMPLE_SECONDS = 1.0 if NUM_ROUNDS >= 200 else 0.3
