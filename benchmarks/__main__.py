@@ -34,6 +34,7 @@ BENCHMARKS = {
     "rounds": ["benchmarks.rounds"],
     "large-model": ["benchmarks.large_model"],
     "large-model-memory": ["benchmarks.large_model", "--memory"],
+    "scale": ["benchmarks.scale"],
     "polling": ["benchmarks.polling"],
     "site-files": ["benchmarks.site_files"],
     "decoding": ["benchmarks.decoding"],

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.figures import Figure, command
 from benchmarks.large_ledger import write_ledger
 from benchmarks.simulated_server import SimulatedServer, site_names
 from rt_flare.report.contents import report_contents
@@ -121,31 +119,41 @@ def print_ledgers(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return found_so_far
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Go through all numbers of sites, and print every figure; return how the costs grow."""
+    growths: dict[str, list[float]] = {}
+    for _ in range(options.repeats):
+        rounds = [_in_process("rounds", number, options.rounds) for number in options.sites]
+        print_rounds(rounds)
+        ledgers = print_ledgers(_in_process("ledger", number, options.ledger_rounds) for number in options.sites)
+        first, last = rounds[0], rounds[-1]
+        most, least = last["sites"], first["sites"]
+        found = {
+            f"time per site and round: {most:,} sites / {least:,}": last["round_ms"] / first["round_ms"],
+            f"rt_flare's part of it: {most:,} sites / {least:,}": last["ours_ms"] / first["ours_ms"],
+            f"the record of {most:,} sites: a last round / a first": ledgers[-1]["last_ms"] / ledgers[-1]["first_ms"],
+        }
+        for name, value in found.items():
+            growths.setdefault(name, []).append(value)
+    return [Figure(name, tuple(values)) for name, values in growths.items()]
+
+
+def main() -> None:
+    """Measure, or be one of the processes that measure a part."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, nargs="+", default=list(SITES))
     parser.add_argument("--rounds", type=int, default=5, help="of the simulated server; the first one does not count")
     parser.add_argument("--ledger-rounds", type=int, default=1_000, help="of the record")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--part", nargs=3, metavar=("NAME", "SITES", "ROUNDS"), help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.part:
-        name, sites, rounds = options.part
+    if sys.argv[1:2] == ["--part"]:
+        name, sites, rounds = sys.argv[2:]
         print(json.dumps({"rounds": measure_rounds, "ledger": measure_ledger}[name](int(sites), int(rounds))))
-        return
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, ", end="")
-    print(f"nvflare {version('nvflare')}, torch {version('torch')}")
-    rounds_found = [_in_process("rounds", number, options.rounds) for number in options.sites]
-    print_rounds(rounds_found)
-    ledgers = print_ledgers(_in_process("ledger", number, options.ledger_rounds) for number in options.sites)
-    if options.json:
-        options.json.write_text(json.dumps({"rounds": rounds_found, "ledger": ledgers}, indent=2))
+    else:
+        command(parser, measure, repeats=1)
 
 
 def _in_process(name: str, sites: int, rounds: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.scale", "--part", name, str(sites), str(rounds)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    part = [sys.executable, "-m", "benchmarks.scale", "--part", name, str(sites), str(rounds)]
+    done = subprocess.run(part, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
