@@ -57,6 +57,7 @@ NOT_RUN = {
 EXIT_CODES = {
     "rt-flare stop": {0, 1, 4},  # the job has ended before it is asked
     "rt-flare cancel": {0, 1, 4},
+    "rt-flare resume": {0, 1, 4},  # nothing is left to do
     "rt-flare site check": {0, 1},  # a kit that was not installed as a site has findings
     "rt-flare timeouts lint": {0, 1},
     "rt-flare doctor PATH --job": {0, 1},
