@@ -18,7 +18,8 @@ from benchmarks.simulated_server import JOB_ID, site_names
 from rt_flare.components.events import ROUND_CLOSED
 from rt_flare.components.round_listener import RoundListener
 from rt_flare.components.stats import StatsPublisher
-from rt_flare.components.writers import FILES_FOLDER, MetricsWriter, RoundSummaryWriter
+from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
+from rt_flare.core.ledger import FILES_FOLDER
 from rt_flare.core.round_builder import RoundBuilder
 from rt_flare.core.round_record import Contribution, ContributionStatus, RoundRecord
 

@@ -20,6 +20,7 @@ __all__ = [
     "ModelError",
     "NoAcceptedUpdateError",
     "ResultError",
+    "ResumeError",
     "RtFlareError",
     "ShardError",
     "StateDictError",
@@ -150,6 +151,12 @@ class JobNotRunningError(RtFlareError):
     """What was asked of a job can only be done while it runs."""
 
     code = "job_not_running"
+
+
+class ResumeError(RtFlareError):
+    """A job cannot go on from where an earlier run of it ended."""
+
+    code = "resume"
 
 
 class JobTimeoutError(RtFlareError):

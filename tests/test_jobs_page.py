@@ -24,7 +24,7 @@ def test_every_command_of_the_page_exists_with_its_options() -> None:
     """N6: drift."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     lines = re.findall(r"^rt-flare (\w+)(.*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
-    assert {"submit", "status", "watch", "stop", "cancel", "logs", "results"} == {name for name, _ in lines}
+    assert {"submit", "status", "watch", "stop", "cancel", "resume", "logs", "results"} == {name for name, _ in lines}
     for name, rest in lines:
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= options

@@ -34,7 +34,7 @@ _DAY_SECONDS = 86_400.0
 
 
 def submit(
-    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job.")],
+    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job, or a project.")],
     where: Annotated[
         str,
         typer.Option(
@@ -95,6 +95,23 @@ def cancel(job: _JobArgument, kit: _KitOption = None, output: FormatOption = For
     return cancel_command(job=job, kit=kit, as_json=output is Format.JSON)
 
 
+def resume(
+    job: _JobArgument,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Rounds of the whole job, to extend it. Default: as before.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the job until it has ended.")] = False,
+    output: FormatOption = Format.TXT,
+) -> int:
+    """Go on after the last complete round of a job that was stopped, cancelled or failed, into the same results.
+
+    JOB may be the folder of an interrupted `rt-flare run` as well, or its project: it goes on here, in this shell.
+    """
+    from rt_flare.cli.submitted_commands import resume_command
+
+    return resume_command(job=job, rounds=rounds, watch=watch, as_json=output is Format.JSON)
+
+
 def logs(
     job: _JobArgument,
     site: Annotated[str, typer.Option(metavar="NAME", help="server, a site, or all.")] = "server",
@@ -115,7 +132,10 @@ def results(
     url: Annotated[bool, typer.Option("--url", help="Print a URL that lets anybody read FILE for an hour.")] = False,
     output: FormatOption = Format.TXT,
 ) -> int:
-    """List the results of a job, read one, copy one, or make a signed URL for one."""
+    """List the results of a job, read one, copy one, or make a signed URL for one.
+
+    JOB may also be a folder that rt-flare run or nvflare job download wrote.
+    """
     from rt_flare.cli.submitted_commands import results_command
 
     if (download is not None or url) and name is None:
@@ -125,5 +145,5 @@ def results(
 
 def add_job_commands(app: typer.Typer) -> None:
     """Put these commands into the root of ``rt-flare``."""
-    for command in (submit, status, watch, stop, cancel, logs, results):
+    for command in (submit, status, watch, stop, cancel, resume, logs, results):
         app.command()(command)

@@ -20,14 +20,24 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, STOP_REQUESTED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.events import (
+    JOB_ENDING,
+    JOB_RESUMED,
+    ROUND_CLOSED,
+    STOP_REQUESTED,
+    UPDATE_REJECTED,
+    JobEnding,
+)
 from rt_flare.components.gated_aggregator import GatedAggregator
 from rt_flare.components.persistor import CONTRIBUTORS, CustomPersistor
+from rt_flare.components.resumption import resume
 from rt_flare.components.site import code_dir
 from rt_flare.components.stop_request import StopRequest
 from rt_flare.components.wire import (
     NUM_SAMPLES,
+    RESUMED_FROM,
     TRAIN_DEADLINE_SECONDS,
+    SiteReport,
     read_report,
     register_tensors,
     spare_copy,
@@ -63,7 +73,9 @@ class RtFedAvg(ModelController):
         round_timeout_seconds: deadline of a round; there is no way to turn it off.
         train_timeout_seconds: deadline of user code at a site; 0 takes the round's, less a tenth (at most 30 s) for
             the answer's way back.
-        start_round: first round to run; above 0 when a job resumes.
+        start_round: first round to run; above 0 for a model that earlier rounds were trained on elsewhere.
+        resume_from: ids of jobs of the same submitter, newest first: the job goes on after the last complete round of
+            the first one that the server still has, with its models, files and records; None or [] for a new job.
         aggregator_id: id of the aggregator component.
         persistor_id: id of the persistor component.
         train_task_name: name of the training task.
@@ -92,6 +104,7 @@ class RtFedAvg(ModelController):
         best_metric: str = "",
         patience: int = 0,
         allow_empty_global_weights: bool = False,
+        resume_from: list[str] | None = None,
     ) -> None:
         super().__init__(persistor_id=persistor_id, allow_empty_global_weights=allow_empty_global_weights)
         self.num_rounds = num_rounds
@@ -107,6 +120,7 @@ class RtFedAvg(ModelController):
         self.best_metric = best_metric
         self.patience = patience
         self.allow_empty_global_weights = allow_empty_global_weights
+        self.resume_from = resume_from
         self._check_arguments()
         register_tensors()
         self._best = BestModel(best_metric, patience)
@@ -144,11 +158,11 @@ class RtFedAvg(ModelController):
         self.aggregator = self.engine.get_component(self.aggregator_id)
         if not isinstance(self.aggregator, Aggregator):
             raise ConfigError(f"component {self.aggregator_id!r} is {type(self.aggregator).__name__}, no Aggregator")
+        start_round, record = self._resume() if self.resume_from else (self.start_round, None)
         model = self.load_model()
         if model is None:
             return
-        record: RoundRecord | None = None
-        for round_number in range(self.start_round, self.num_rounds):
+        for round_number in range(start_round, self.num_rounds):
             record = self._run_round(round_number, model, record)
             if record is None or self.abort_signal.triggered:
                 return
@@ -160,6 +174,20 @@ class RtFedAvg(ModelController):
             self._evaluate_last(model, record)
         self.event(AppEventType.TRAINING_FINISHED)
 
+    def _resume(self) -> tuple[int, RoundRecord | None]:
+        """Take over an earlier job's complete rounds: the round to go on with, and the record of the one before."""
+        found = resume(self.fl_ctx, self.resume_from or [], self.persistor, self._best, num_rounds=self.num_rounds)
+        for note in found.notes:
+            self.info(f"resumed: {note}")
+        self._announce(JOB_RESUMED, found.ledger)
+        if found.is_over:
+            self._announce(JOB_ENDING, JobEnding(stop_reason=self._patience_reason()))
+        rounds = found.ledger.rounds
+        return self.num_rounds if found.is_over else found.start_round, rounds[-1] if rounds else None
+
+    def _patience_reason(self) -> str:
+        return f"no better {self.best_metric} for {self.patience} rounds"
+
     def _announce_stop(self, reason: str, fl_ctx: FLContext) -> None:
         self.log_info(fl_ctx, f"to stop after the current round: {reason}")
         self.fire_event_with_data(STOP_REQUESTED, fl_ctx, STOP_REQUESTED, reason)
@@ -170,7 +198,7 @@ class RtFedAvg(ModelController):
         current = self._broadcast(model, self.train_task_name, self.min_clients, self._take_update)
         if self.abort_signal.triggered:
             return None
-        if previous is not None:
+        if previous is not None and previous.global_metrics is None:
             self._note_global_metrics(previous, current.received_model_metrics())
         current.stop_collecting()
         record = current.close(self.min_clients, missing=f"no answer within the round's {current.elapsed():.0f} s")
@@ -221,6 +249,7 @@ class RtFedAvg(ModelController):
 
         data = self._build_shareable(spare_copy(model, self.fl_ctx))
         data.set_header(TRAIN_DEADLINE_SECONDS, self._train_deadline_seconds())
+        data.set_header(RESUMED_FROM, list(self.resume_from or []))
         task = Task(
             name=task_name,
             data=data,
@@ -235,7 +264,7 @@ class RtFedAvg(ModelController):
         return builder
 
     def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-        report = read_report(reply, site)
+        report = self._report(reply, fl_ctx)
         accepted, reason = False, None
         if report.failure is not None:
             self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
@@ -246,6 +275,10 @@ class RtFedAvg(ModelController):
             reason = None if accepted else self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
         contribution = report.contribution(site, accepted=accepted, reason=reason)
         builder.add(contribution, validation_samples=report.validation_samples)
+
+    def _report(self, reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+        report, aggregator = read_report(reply, fl_ctx), self.aggregator
+        return report.counted(aggregator.counted) if isinstance(aggregator, GatedAggregator) else report
 
     def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:
         fl_ctx.set_prop(AppConstants.TRAINING_RESULT, reply, private=True, sticky=False)
@@ -282,16 +315,18 @@ class RtFedAvg(ModelController):
             self.persistor.mark_best(record.round)
             self.event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE)
         if self._best.out_of_patience:
-            self.request_stop(f"no better {self.best_metric} for {self.patience} rounds")
+            self.request_stop(self._patience_reason())
 
     def _evaluate_last(self, model: FLModel, record: RoundRecord) -> None:
-        if not self.validate_task_name or not any(c.received_model_metrics for c in record.contributions):
+        if record.global_metrics is not None or not self.validate_task_name:
+            return
+        if not any(c.received_model_metrics for c in record.contributions):
             return
         self.info("evaluating the last global model")
         trained_samples = {c.site: c.num_samples for c in record.contributions}
 
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-            report = read_report(reply, site)
+            report = self._report(reply, fl_ctx)
             if report.failure is not None:
                 self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)
@@ -313,6 +348,8 @@ class RtFedAvg(ModelController):
         self.fire_event_with_data(event_type, self.fl_ctx, event_type, data)
 
     def _check_arguments(self) -> None:
+        if not all(isinstance(job_id, str) for job_id in self.resume_from or []):
+            raise ConfigError(f"RtFedAvg: resume_from must be a list of jobs' ids, found {self.resume_from!r}")
         for name, least in (
             ("num_rounds", 1),
             ("min_clients", 1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rt_flare.core.round_record import Failure
 
-__all__ = ["JOB_ENDING", "ROUND_CLOSED", "STOP_REQUESTED", "UPDATE_REJECTED", "JobEnding", "Rejection"]
+__all__ = ["JOB_ENDING", "JOB_RESUMED", "ROUND_CLOSED", "STOP_REQUESTED", "UPDATE_REJECTED", "JobEnding", "Rejection"]
 
 ROUND_CLOSED = "_rt_flare_round_closed"
 """Fired by `RtFedAvg` with a `RoundRecord` under the same key: a round ended, or became better known."""
@@ -16,6 +16,9 @@ UPDATE_REJECTED = "_rt_flare_update_rejected"
 
 JOB_ENDING = "_rt_flare_job_ending"
 """Fired by `RtFedAvg` with a `JobEnding` under the same key, before it fails or stops a job."""
+
+JOB_RESUMED = "_rt_flare_job_resumed"
+"""Fired by `RtFedAvg` with a `Ledger` under the same key: the job goes on after its rounds."""
 
 STOP_REQUESTED = "_rt_flare_stop_requested"
 """Fired by `RtFedAvg` with the reason under the same key: the job ends after the current round."""

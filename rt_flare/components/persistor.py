@@ -19,12 +19,13 @@ from pydantic import ValidationError
 from rt_flare.components.events import JOB_ENDING, JobEnding
 from rt_flare.components.site import code_dir, run_dir
 from rt_flare.components.wire import NUM_SAMPLES, register_tensors
-from rt_flare.core.checkpoints import GLOBAL_MODEL, CheckpointWriter, RoundModel, load_checkpoint
-from rt_flare.core.durable_io import write_json
+from rt_flare.core.checkpoints import GLOBAL_MODEL, CheckpointWriter, RoundModel, load_checkpoint, load_weights
+from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.earlier_run import EarlierRun, carry_models
 from rt_flare.core.failures import describe_exception
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, describe, to_plain
-from rt_flare.errors import ConfigError
+from rt_flare.errors import ConfigError, ResumeError
 
 __all__ = ["CONTRIBUTORS", "MODEL_FOLDER", "CustomPersistor"]
 
@@ -79,11 +80,28 @@ class CustomPersistor(ModelPersistor):
         register_tensors()
         self._specs: dict[str, TensorSpec] = {}
         self._writer: CheckpointWriter | None = None
+        self._carried: list[int] = []
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Make everything durable before the workflow ends."""
         if event_type == EventType.END_WORKFLOW and self._writer is not None:
             self._finish(fl_ctx)
+
+    def take_over(self, earlier: EarlierRun, best_round: int | None, fl_ctx: FLContext) -> None:
+        """Go on from the last complete round of an earlier run: its models become this one's.
+
+        Raises:
+            ResumeError: the model is another one by its path or arguments; and as `carry_models`.
+        """
+        assert earlier.model is not None
+        sidecar = read_json(earlier.model.with_suffix(".json"))
+        for name, own in (("model_path", self._model.path), ("model_args", self._model.args)):
+            if sidecar.get(name) != own:
+                raise ResumeError(
+                    f"{name} has changed: found {own!r}, expected {sidecar.get(name)!r} as in the earlier job"
+                )
+        write_json(run_dir(fl_ctx) / "artifact_manifest.json", _artifact_manifest())
+        self._carried = carry_models(earlier, run_dir(fl_ctx) / MODEL_FOLDER, best_round)
 
     def load_model(self, fl_ctx: FLContext) -> ModelLearnable:
         """Build the initial global model.
@@ -109,7 +127,7 @@ class CustomPersistor(ModelPersistor):
         folder = run_dir(fl_ctx)
         if self._writer is None:
             write_json(folder / "artifact_manifest.json", _artifact_manifest())
-            self._writer = CheckpointWriter(folder / MODEL_FOLDER, keep_last=self.keep_last)
+            self._writer = CheckpointWriter(folder / MODEL_FOLDER, keep_last=self.keep_last, saved=self._carried)
         weights = to_plain(model[ModelLearnableKey.WEIGHTS])
         if self._specs:
             check_fit(weights, self._specs, what="the global model")
@@ -132,6 +150,9 @@ class CustomPersistor(ModelPersistor):
             self._writer.mark_best(round_number)
 
     def _initial_weights(self, fl_ctx: FLContext) -> StateDict:
+        saved = run_dir(fl_ctx) / MODEL_FOLDER / GLOBAL_MODEL if self._carried else None
+        if saved is not None and self.initial_weights == "clients":
+            return load_weights(saved)
         if self.initial_weights == "clients":
             self.log_info(fl_ctx, "the global model starts empty: the first round's updates make it")
             return {}
@@ -139,6 +160,8 @@ class CustomPersistor(ModelPersistor):
             if self.seed is not None:
                 torch.manual_seed(self.seed)
             weights = to_plain(self._model.build().state_dict())
+        if saved is not None:
+            return load_checkpoint(saved, describe(weights))
         if not self.initial_checkpoint:
             return weights
         path = (code_dir(fl_ctx) or Path()) / self.initial_checkpoint

@@ -12,7 +12,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.widget import Widget
 
-from rt_flare.components.events import JOB_ENDING, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
+from rt_flare.components.events import JOB_ENDING, JOB_RESUMED, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
 from rt_flare.components.wire import read_report
 from rt_flare.core.full_disk import outlast_full_disk
 from rt_flare.core.ledger import Ledger
@@ -67,6 +67,9 @@ class RoundListener(Widget):
             case _ if event_type == ROUND_CLOSED:
                 self._announced, self._open = True, None
                 self._put(fl_ctx.get_prop(ROUND_CLOSED), fl_ctx)
+            case _ if event_type == JOB_RESUMED:
+                self._announced, self._ledger = True, fl_ctx.get_prop(JOB_RESUMED).model_copy(deep=True)
+                self.write(self._known, fl_ctx)
             case _ if event_type == JOB_ENDING:
                 self._note_ending(fl_ctx.get_prop(JOB_ENDING), fl_ctx)
             case EventType.CLIENT_DISCONNECTED:
@@ -98,8 +101,8 @@ class RoundListener(Widget):
         is_training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
         if self._open is None or not is_training or not isinstance(reply, Shareable):
             return
-        site = fl_ctx.get_peer_context().get_identity_name()
-        report = read_report(reply, site)
+        report = read_report(reply, fl_ctx)
+        site = report.site
         if report.failure is not None:
             self.note_failure(report.failure, fl_ctx)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections

@@ -9,6 +9,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
+from rt_flare.components.sender import sender
 from rt_flare.components.wire import read_environment
 from rt_flare.core.environment import Environment, Environments, SiteEnvironment, own_environment
 
@@ -37,7 +38,7 @@ class SiteEnvironments:
         if len(self._kinds) >= _MAX_KINDS:
             self._kinds.clear()
         environment = self._kinds.setdefault(environment, environment)
-        site = fl_ctx.get_peer_context().get_identity_name()
+        site = sender(reply, fl_ctx)
         if self._found.get(site) is not environment:
             self._found[site] = environment
             self._changes += 1

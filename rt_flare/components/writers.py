@@ -9,12 +9,10 @@ from rt_flare.components.round_listener import RoundListener
 from rt_flare.components.site import run_dir
 from rt_flare.components.site_environments import SiteEnvironments
 from rt_flare.core.contribution_pages import ContributionPages
-from rt_flare.core.ledger import EncodedRounds, Ledger
+from rt_flare.core.ledger import FILES_FOLDER, EncodedRounds, Ledger
 from rt_flare.core.round_record import Failure, RoundRecord
 
-__all__ = ["FILES_FOLDER", "MetricsWriter", "RoundSummaryWriter"]
-
-FILES_FOLDER = "files_out"
+__all__ = ["MetricsWriter", "RoundSummaryWriter"]
 
 
 class MetricsWriter(RoundListener):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
 import queue
-import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,21 +16,22 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 
 from rt_flare.core.direct_file import DirectWriter
-from rt_flare.core.durable_io import flush_folder, read_json, write_atomic, write_json
+from rt_flare.core.durable_io import link_file, write_atomic, write_json
 from rt_flare.core.full_disk import outlast_full_disk
+from rt_flare.core.model_files import BEST_MODEL, GLOBAL_MODEL, SIDECAR_SCHEMA, link_model, round_model_name
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, fit_names, to_plain
 from rt_flare.errors import StateDictError
 
-__all__ = ["BEST_MODEL", "GLOBAL_MODEL", "CheckpointWriter", "RoundModel", "load_checkpoint", "round_model_name"]
-
-GLOBAL_MODEL = "global_model.pt"
-BEST_MODEL = "best_model.pt"
-
-
-def round_model_name(round_number: int) -> str:
-    """Name of the file that holds the global model which round ``round_number`` (0-based) produced."""
-    return f"model_round_{round_number}.pt"
+__all__ = [
+    "BEST_MODEL",
+    "GLOBAL_MODEL",
+    "CheckpointWriter",
+    "RoundModel",
+    "load_checkpoint",
+    "load_weights",
+    "round_model_name",
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class RoundModel:
 
 
 class CheckpointWriter:
-    """Saves models in a thread of its own, in order: at most one waits while one is written.
+    """Saves models in a thread of its own, one at a time: a round's model is durable before the round after next.
 
     For each model ``model_round_N.pt`` and its sidecar ``model_round_N.json`` are written, then ``global_model.pt``
     and ``global_model.json`` are replaced by the same content. Every file is whole at every instant, and
@@ -68,24 +67,26 @@ class CheckpointWriter:
         folder: where the models go.
         keep_last: number of ``model_round_N.pt`` to keep, at least 2: a round's model is measured in the next round,
             and may then turn out to be the best; 0 keeps all.
+        saved: rounds whose models an earlier run left in ``folder``; they count as if saved here.
     """
 
-    def __init__(self, folder: Path, *, keep_last: int = 0) -> None:
+    def __init__(self, folder: Path, *, keep_last: int = 0, saved: Iterable[int] = ()) -> None:
         self._folder = folder
         self._keep_last = keep_last
-        self._saved: list[int] = []
+        self._saved = sorted(saved)
         self._error: Exception | None = None
         self._queue: queue.Queue[RoundModel | int | None] = queue.Queue(maxsize=1)
         self._thread = threading.Thread(target=self._work, name="rt-flare-checkpoints", daemon=True)
         self._thread.start()
 
     def save(self, model: RoundModel) -> None:
-        """Queue ``model``; waits while another one is queued already.
+        """Begin to save ``model``, once the one before is durable.
 
         Raises:
             OSError (or whatever the failed save raised): an earlier save failed.
             ValueError: the writer is closed.
         """
+        self.flush()
         self._put(model)
 
     def mark_best(self, round_number: int) -> None:
@@ -142,16 +143,13 @@ class CheckpointWriter:
         sha256 = _save(path, model.weights)
         sidecar = _sidecar(model, name, sha256, path.stat().st_size)
         write_json(path.with_suffix(".json"), sidecar)
-        _link(path, self._folder / GLOBAL_MODEL)
+        link_file(path, self._folder / GLOBAL_MODEL)
         write_json((self._folder / GLOBAL_MODEL).with_suffix(".json"), {**sidecar, "file": GLOBAL_MODEL})
         self._saved = [*(saved for saved in self._saved if saved != model.round), model.round]
         self._prune()
 
     def _link_best(self, round_number: int) -> None:
-        source = self._folder / round_model_name(round_number)
-        _link(source, self._folder / BEST_MODEL)
-        sidecar = {**read_json(source.with_suffix(".json")), "file": BEST_MODEL}
-        write_json((self._folder / BEST_MODEL).with_suffix(".json"), sidecar)
+        link_model(self._folder / round_model_name(round_number), self._folder / BEST_MODEL)
 
     def _prune(self) -> None:
         while self._keep_last and len(self._saved) > max(self._keep_last, 2):
@@ -169,6 +167,17 @@ def load_checkpoint(path: Path, expected: Mapping[str, TensorSpec]) -> StateDict
     Raises:
         StateDictError: the file cannot be read safely, or does not fit.
     """
+    state = fit_names(load_weights(path), expected)
+    check_fit(state, expected, what=str(path))
+    return state
+
+
+def load_weights(path: Path) -> StateDict:
+    """Read a state dict as `load_checkpoint` does, whatever its names and shapes are.
+
+    Raises:
+        StateDictError: the file cannot be read safely, or is none.
+    """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -179,9 +188,7 @@ def load_checkpoint(path: Path, expected: Mapping[str, TensorSpec]) -> StateDict
             break
     if not isinstance(loaded, Mapping):
         raise StateDictError(f"{path}: found {type(loaded).__name__}, expected a state dict")
-    state = fit_names(to_plain(loaded), expected)
-    check_fit(state, expected, what=str(path))
-    return state
+    return to_plain(loaded)
 
 
 def _save(path: Path, weights: StateDict) -> str:
@@ -221,28 +228,9 @@ class _HashingFile:
         """Nothing: the file is flushed when it is whole."""
 
 
-def _link(source: Path, target: Path) -> None:
-    """Make ``target`` the same file as ``source``, replacing it atomically; copies where links are not possible."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        temporary = Path(folder) / target.name
-        try:
-            os.link(source, temporary)
-        except OSError:
-            with source.open("rb") as file:
-                write_atomic(target, lambda out: _copy(file, out))
-            return
-        temporary.replace(target)
-    flush_folder(target.parent)
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    while block := source.read(1 << 20):
-        target.write(block)
-
-
 def _sidecar(model: RoundModel, name: str, sha256: str, size: int) -> dict[str, Any]:
     return {
-        "schema": "rt_flare.model/1",
+        "schema": SIDECAR_SCHEMA,
         "file": name,
         "sha256": sha256,
         "size_bytes": size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "as_utf8",
     "flush_folder",
     "json_bytes",
+    "link_file",
     "read_json",
     "to_strict_json",
     "write_atomic",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _MAX_JSON_BYTES = 1 << 30
+_COPY_BYTES = 1 << 20
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -58,6 +61,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
     write_atomic(path, write)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``, replacing it atomically; copies where links are not possible.
+
+    Neither may be written to afterwards, only replaced.
+
+    Raises:
+        OSError: ``source`` cannot be read, or ``target`` not be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        temporary = Path(folder) / target.name
+        try:
+            os.link(source, temporary)
+        except OSError:
+            with source.open("rb") as file:
+                write_atomic(target, lambda out: shutil.copyfileobj(file, out, _COPY_BYTES))
+            return
+        temporary.replace(target)
+    flush_folder(target.parent)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ __all__ = [
     "read_ledger",
 ]
 
+FILES_FOLDER = "files_out"
+"""Where they stand in a job's run folder, and what its sites and their code wrote."""
 ROUND_SUMMARY_FILE = "fl_round_complete.json"
 METRICS_FILE = "metrics.json"
 METRICS_SUMMARY_FILE = "metrics_summary.json"
@@ -72,6 +74,7 @@ class Ledger(BaseModel):
         state: the job's state as the server's job process knows it.
         stop_reason: why the job ended before ``num_rounds``, when it did so on purpose.
         error: the first root error of a failed job.
+        resumed_from: ids of the jobs that this one continues, newest first; their rounds are among ``rounds``.
         rounds: one record per closed round, in order.
     """
 
@@ -82,6 +85,7 @@ class Ledger(BaseModel):
     state: JobState = "RUNNING"
     stop_reason: str | None = None
     error: Failure | None = None
+    resumed_from: list[str] = Field(default_factory=list)
     rounds: list[RoundRecord] = Field(default_factory=list)
 
     def put(self, record: RoundRecord) -> list[tuple[str, RoundRecord]]:

@@ -102,7 +102,7 @@ class DeployedJob:
         runs = last.state is JobState.RUNNING or (live is not None and workers.connected >= last.min_clients)
         if live is not None:
             changes |= {
-                "progress": _progress(live),
+                "progress": _progress(live) if live.num_rounds else last.progress,
                 "stop_requested": live.stop_requested,
                 "stop_reason": live.stop_reason,
                 "error": live.error,
@@ -129,6 +129,11 @@ class DeployedJob:
                     f"{self.job_id}: its workflow cannot end after a round, as RtFedAvg can; cancel the job instead"
                 ) from error
             raise
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the server has ever started the job; raises as `AdminConnection.call`."""
+        return bool(self._meta().get("start_time"))
 
     def cancel(self) -> None:
         """Abort the job; what it has written stays."""
@@ -239,7 +244,7 @@ def _started_before(meta: dict[str, Any], server_start: float | None) -> bool:
 def _lost_with_the_server(now: str) -> dict[str, Any]:
     message = (
         "the server was started again while the job ran; NVFlare does not take it up again and shows it as running "
-        "for ever. Cancel it there and submit it again"
+        "for ever. rt-flare resume goes on after its last complete round, as another job of NVFlare's"
     )
     error = Failure(kind="server", message=message)
     return {"state": JobState.FAILED, "error": error, "reason": None, "ended_at": now}

@@ -24,6 +24,7 @@ from rt_flare.jobs.deployed_results import collect_download, collect_run_folder
 from rt_flare.jobs.job_requests import JobRequests
 from rt_flare.jobs.job_results import publish_results
 from rt_flare.jobs.job_status import JobStatus, Owner, Progress, read_status
+from rt_flare.jobs.kept_run import place_run
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.poc import PocDeployment
@@ -106,7 +107,7 @@ def _simulate(
     watch = SimulationWatch(recorder, requests, submission.sites, min_clients=submission.min_clients)
     outcome = run_simulator(folder / "job", folder / WORKSPACE, submission.sites, on_look=watch, processes=processes)
     recorder.update(reason="collecting the results", job_id=outcome.job_id)
-    collect_results(outcome, folder)
+    collect_results(outcome, folder, resumed=bool(submission.resumed_from))
     _finish(folder, submission, recorder, outcome)
 
 
@@ -122,16 +123,19 @@ def _deploy(
         shutil.rmtree(place)
     recorder.update(reason=f"starting a server and {len(submission.sites)} sites on this machine")
     with PocDeployment(place, submission.sites, mark=processes.mark) as poc:
+        if submission.resumed_from:
+            place_run(folder, lambda name: poc.run_dir(submission.resumed_from[0], name))
         recorder.update(kit=str(poc.admin_kit), reason="submitting the job")
         with AdminConnection(poc.admin_kit) as connection:
             job = DeployedJob.submit(connection, folder / "job")
             recorder.update(job_id=job.job_id, reason="waits for the server's scheduler")
             final = _follow(poc, job, recorder, requests)
             recorder.update(reason="collecting the results")
+            resumed = bool(submission.resumed_from)
             if poc.site_processes("server"):
-                outcome = collect_download(job, folder, submission.sites, final)
+                outcome = collect_download(job, folder, submission.sites, final, resumed=resumed)
             else:
-                outcome = collect_run_folder(poc.run_dir(job.job_id, "server"), folder, final)
+                outcome = collect_run_folder(poc.run_dir(job.job_id, "server"), folder, final, resumed=resumed)
         _finish(folder, submission, recorder, outcome)
 
 

@@ -12,10 +12,10 @@ from rt_flare.errors import JobError
 from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 
-__all__ = ["collect_results", "downloaded_outcome"]
+__all__ = ["collect_results", "downloaded_outcome", "result_files"]
 
 
-def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
+def collect_results(outcome: RunOutcome, job_dir: Path, *, resumed: bool = False) -> list[Path]:
     """Copy what a run left behind to where users look for it.
 
     ``files_out/server.log``, ``files_out/client_{n}.log`` (n counts the sites from 1, in their order),
@@ -23,17 +23,24 @@ def collect_results(outcome: RunOutcome, job_dir: Path) -> list[Path]:
     code wrote) and ``model_out/*``. What an earlier run left in the two folders is removed first. A file that the
     run did not write is left out: a failed run has fewer.
 
+    Args:
+        outcome: the run.
+        job_dir: the folder for ``files_out`` and ``model_out``.
+        resumed: the run continues an earlier one: until it has taken that one's rounds over, only its logs are new.
+
     Returns:
         The files, sorted.
 
     Raises:
         OSError: a file cannot be copied.
     """
-    copies = dict(_copies(outcome))
+    stays = resumed and not outcome.rounds
+    copies = dict(_logs(outcome) if stays else _copies(outcome))
+    copies = {target: source for target, source in copies.items() if source.is_file()}
     for folder in ("files_out", "model_out"):
-        if (job_dir / folder).is_dir():
+        if (job_dir / folder).is_dir() and not stays:
             shutil.rmtree(job_dir / folder)
-        (job_dir / folder).mkdir(parents=True)
+        (job_dir / folder).mkdir(parents=True, exist_ok=True)
     for target, source in copies.items():
         _copy(source, job_dir / target)
     return sorted(job_dir / target for target in copies)
@@ -72,10 +79,15 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
     )
 
 
+def result_files(outcome: RunOutcome) -> dict[Path, Path]:
+    """Every result by its place below the job's folder (see `collect_results`), and the file where it is now."""
+    return dict(_copies(outcome))
+
+
 def _copies(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
     """(place below the job's folder, file) of every result."""
     files = Path("files_out")
-    yield from ((target, source) for target, source in _logs(outcome) if source.is_file())
+    yield from _logs(outcome)
     for folder in ("files_out", "model_out"):
         for source in _files(outcome.server_dir / folder):
             place = source.relative_to(outcome.server_dir / folder)

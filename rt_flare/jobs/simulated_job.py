@@ -106,7 +106,7 @@ class SimulationWatch:
             reason=reason,
             workers=counts,
             sites=sites,
-            progress=progress_of(run.summary),
+            progress=progress_of(run.summary) if run.summary is not None else self._recorder.status.progress,
             stop_requested=stop,
         )
 

@@ -85,7 +85,8 @@ def run_simulator(
     """Run a job to its end.
 
     Everything is in ``workspace`` afterwards: ``simulator/`` (NVFlare's folders of the server and the sites; what an
-    earlier run left there is removed) and ``console.log`` (what the processes printed).
+    earlier run left there is removed) and ``console.log`` (what the processes printed). What `keep_run` has set aside
+    in it is put back for a job that continues that run.
 
     Args:
         job_folder: an NVFlare job.
@@ -126,6 +127,7 @@ def run_simulator(
                     str(plain / "simulator"),
                     ",".join(sites),
                     str(threads or len(sites)),
+                    str(workspace.resolve().parent),
                 ],
                 cwd=workspace,
                 environment=os.environ,

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.errors import JobError
 
-__all__ = ["Submission", "read_submission", "write_submission"]
+__all__ = ["SUBMISSION_FILE", "Submission", "read_submission", "write_submission"]
 
-_FILE = "submission.json"
+SUBMISSION_FILE = "submission.json"
 _SCHEMA = "rt_flare.submission/1"
 
 
@@ -26,6 +26,7 @@ class Submission(BaseModel):
         min_clients: sites that the job needs.
         results_url: folder in a storage that the results are copied to; "" for none.
         submitted_at: see `JobStatus`.
+        resumed_from: ids of the jobs that it continues, newest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,11 +38,12 @@ class Submission(BaseModel):
     min_clients: int = Field(default=1, ge=1)
     results_url: str = ""
     submitted_at: str
+    resumed_from: tuple[str, ...] = ()
 
 
 def write_submission(folder: Path, submission: Submission) -> None:
     """Write ``submission.json`` into a job's folder, atomically."""
-    write_json(folder / _FILE, {"schema": _SCHEMA, **submission.model_dump(mode="json")})
+    write_json(folder / SUBMISSION_FILE, {"schema": _SCHEMA, **submission.model_dump(mode="json")})
 
 
 def read_submission(folder: Path) -> Submission:
@@ -50,13 +52,13 @@ def read_submission(folder: Path) -> Submission:
     Raises:
         JobError: there is none, or it is no such document.
     """
-    path = folder / _FILE
+    path = folder / SUBMISSION_FILE
     try:
         document = read_json(path)
         if not isinstance(document, dict) or document.pop("schema", None) != _SCHEMA:
             raise JobError(f"{path}: expected a {_SCHEMA} document")
         return Submission.model_validate(document)
     except FileNotFoundError as error:
-        raise JobError(f"{folder}: no {_FILE}, expected the folder of a submitted job") from error
+        raise JobError(f"{folder}: no {SUBMISSION_FILE}, expected the folder of a submitted job") from error
     except (ValidationError, ValueError) as error:
         raise JobError(f"{path}: expected a {_SCHEMA} document: {error}") from error

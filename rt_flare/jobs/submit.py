@@ -22,7 +22,7 @@ from rt_flare.jobs.submission import Submission, write_submission
 from rt_flare.jobs.submitted_job import Job
 from rt_flare.jobs.worker_counts import WorkerCounts
 
-__all__ = ["submit_job"]
+__all__ = ["place_job", "read_meta", "submit_job"]
 
 
 def submit_job(
@@ -52,8 +52,8 @@ def submit_job(
     named = list(sites or default_sites(job_folder))
     check_sites(named)
     _refuse_running(folder)
-    _place(job_folder, folder)
-    meta = _meta(folder / "job")
+    place_job(job_folder, folder)
+    meta = read_meta(folder / "job")
     status = JobStatus(
         name=str(meta.get("name") or folder.name),
         where=destination.where,
@@ -98,7 +98,13 @@ def _refuse_running(folder: Path) -> None:
         )
 
 
-def _place(job_folder: Path, folder: Path) -> None:
+def place_job(job_folder: Path, folder: Path) -> None:
+    """Copy a job folder to ``folder/job``, unless it stands there, and remove what an earlier run left beside it.
+
+    Raises:
+        JobError: ``job_folder`` is no job.
+        OSError: it cannot be copied.
+    """
     if not any(job_folder.glob("meta.*")):
         raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +121,7 @@ def _place(job_folder: Path, folder: Path) -> None:
     shutil.copytree(job_folder, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _meta(job_folder: Path) -> dict[str, Any]:
+def read_meta(job_folder: Path) -> dict[str, Any]:
+    """Read a job folder's ``meta.json`` or ``meta.conf``."""
     path = next(p for p in (job_folder / "meta.json", job_folder / "meta.conf") if p.is_file())
     return read_hocon(path)

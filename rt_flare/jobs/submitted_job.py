@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Self
 
 from rt_flare.core.round_record import Failure
 from rt_flare.errors import DeploymentError, JobError, JobNotRunningError, JobTimeoutError, LinkError
-from rt_flare.jobs.abandoned_job import is_abandoned, settle_abandoned
+from rt_flare.jobs.abandoned_job import look_at
 from rt_flare.jobs.admin_connection import AdminConnection
 from rt_flare.jobs.deployed_job import DeployedJob
-from rt_flare.jobs.deployed_results import collect_download
+from rt_flare.jobs.deployed_results import DOWNLOAD_FOLDER, collect_download, collect_ended
 from rt_flare.jobs.destination import find_admin_kit
 from rt_flare.jobs.job_logs import logs_in, write_as_run_folder
 from rt_flare.jobs.job_requests import JobRequests, check_stoppable
 from rt_flare.jobs.job_results import JobResults
-from rt_flare.jobs.job_status import JobStatus, Progress, now_text, read_status, seconds_since, write_status
+from rt_flare.jobs.job_status import JobStatus, Progress, read_status, write_status
 from rt_flare.jobs.outcome import JobState
-from rt_flare.jobs.site_errors import with_last_errors
 from rt_flare.jobs.submission import read_submission
 from rt_flare.jobs.worker_counts import WorkerCounts
 
@@ -32,7 +31,6 @@ __all__ = ["Job"]
 _FRESH_SECONDS = 0.5
 _POLL_SECONDS = 1.0
 _DAY_SECONDS = 86_400.0
-_SIGN_OF_LIFE_SECONDS = 60.0
 
 
 class Job:
@@ -89,7 +87,7 @@ class Job:
         if self._remote is not None:
             self._status = self._asked(self._remote)
         elif self.folder is not None:
-            self._status = self._read(self.folder)
+            self._status = look_at(self.folder)
         return self._status
 
     @property
@@ -194,13 +192,34 @@ class Job:
             JobRequests(self.folder).ask_to_cancel()
         return self.wait(timeout_seconds)
 
+    def resume(self, *, num_rounds: int | None = None) -> Self:
+        """Go on after the last complete round of an ended job, into the same results; returns this job at once.
+
+        Args:
+            num_rounds: rounds of the whole job, to extend it; None leaves them.
+
+        Raises:
+            ResumeError: it has not ended, all its rounds are done, or nothing of it is left to go on from.
+            LinkError: the server does not answer; and as `submit_job`.
+        """
+        from rt_flare.jobs.resume import resume_job
+
+        if self.folder is None:
+            raise JobError(f"job {self.name}: found no folder of it on this machine, expected jobs/NAME to resume from")
+        status = self.refresh()
+        if not self.answers:
+            raise LinkError(f"job {self.name}: {status.reason}")
+        self._collect()
+        self._status, self._remote = resume_job(self.folder, self._status, self._remote, num_rounds=num_rounds)
+        return self
+
     def logs(self) -> dict[str, str]:
         """The logs so far: ``server`` and the sites, each as text.
 
         Raises:
             LinkError: the server does not answer.
         """
-        if self._remote is not None and not (self._status.state.is_final and self._has_results):
+        if self._remote is not None and not self._is_collected:
             return self._remote.logs()
         if self.folder is None:
             return {}
@@ -220,7 +239,7 @@ class Job:
         from rt_flare.jobs.doctor import diagnose
 
         self._collect()
-        if self.folder is not None and self._has_results:
+        if self.folder is not None and self._is_collected:
             return diagnose(self.folder)
         with tempfile.TemporaryDirectory(prefix="rt_flare_logs_") as name:
             write_as_run_folder(Path(name), self.logs())
@@ -252,25 +271,9 @@ class Job:
         collect_download(self._remote, folder, sites, self._status)
 
     @property
-    def _has_results(self) -> bool:
-        return self.folder is not None and (self.folder / "files_out").is_dir()
-
-    def _read(self, folder: Path) -> JobStatus:
-        status = read_status(folder)
-        if is_abandoned(status):
-            return settle_abandoned(folder)
-        silent = seconds_since(status.updated_at) > _SIGN_OF_LIFE_SECONDS
-        if status.owner is None and not status.state.is_final and silent:
-            failure = Failure(
-                kind="server", message="the process that was to run the job never started; submit it again"
-            )
-            return status.model_copy(update={"state": JobState.FAILED, "error": failure, "reason": None})
-        elsewhere = status.owner is not None and not status.owner.is_here
-        if elsewhere and not status.state.is_final and silent:
-            assert status.owner is not None
-            reason = f"no sign of life from {status.owner.host} since {status.updated_at}"
-            return status.model_copy(update={"reason": reason})
-        return status
+    def _is_collected(self) -> bool:
+        place = "files_out" if self._remote is None else DOWNLOAD_FOLDER
+        return self.folder is not None and self._status.state.is_final and (self.folder / place).is_dir()
 
     def _asked(self, remote: DeployedJob) -> JobStatus:
         try:
@@ -285,14 +288,9 @@ class Job:
 
     def _collect(self) -> None:
         """Bring the results of a job that ended on a server into its folder, once."""
-        if self._remote is None or self.folder is None or not self.status.state.is_final or self._has_results:
+        if self._remote is None or self.folder is None or not self.status.state.is_final or self._is_collected:
             return
-        submission = read_submission(self.folder)
-        outcome = collect_download(self._remote, self.folder, submission.sites, self._status)
-        changes = {"state": outcome.state, "error": outcome.error, "stop_reason": outcome.stop_reason}
-        known = with_last_errors(self._status, outcome)
-        self._status = known.model_copy(update=changes | {"updated_at": now_text()})
-        write_status(self.folder, self._status)
+        self._status = collect_ended(self._remote, self.folder, self._status)
 
     def _refuse_ended(self, what: str) -> None:
         state = self.refresh().state

@@ -39,6 +39,7 @@ SCHEMAS = {
     "round_summary": ROUND_SUMMARY_FILE,
     "metrics": METRICS_FILE,
     "metrics_summary": METRICS_SUMMARY_FILE,
+    "job_status": "status.json",
     "model": "model_round_0.json",
     "environment": "environment.json",
     "contribution": "contributions.d/000000.ndjson",

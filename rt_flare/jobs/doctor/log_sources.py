@@ -20,8 +20,8 @@ SERVER = "server"
 _MAX_ENTRIES = 200_000
 _HEAD_BYTES = 4096
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|simulate_job")
-# Folders of files that user code wrote, of code, of models: a log.txt in there is nobody's log.
-_NEVER = re.compile(r"round_\d+|model_out|\..*")
+# Folders of files that user code wrote, of code, of models: a log.txt in there is nobody's log. And of earlier runs.
+_NEVER = re.compile(r"round_\d+|model_out|\..*|run\.\d+|earlier_run")
 _IN_RUN_FOLDER = {"out", "state", "job"}
 _IN_KIT = {"startup", "local", "transfer"}
 _SITE_LOG = re.compile(r"client_\d+\.log")
