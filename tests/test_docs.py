@@ -39,6 +39,7 @@ OUTPUT = {"text"}
 RUN_BY = {
     "docs/writing-a-plugin.md": "tests/test_writing_a_plugin.py",
     "docs/production.md": "tests/poc/test_real_deployment.py",  # several machines; there, one stands for all
+    "docs/scale.md": "tests/benchmarks/test_scale.py",
 }
 # Beginning of a block of commands that is shown as text, since nobody can type it as it is, to the reason.
 SHOWN = {
