@@ -41,8 +41,6 @@ BENCHMARKS = {
     "throttled": ["benchmarks.shards", "throttled"],
     "manifest": ["benchmarks.shards", "manifest", "--lines", "5000000"],
     "index": ["benchmarks.index"],
-    "scale": ["benchmarks.scale", "--ledger-rounds", "0"],
-    "record": ["benchmarks.scale", "--rounds", "2"],
 }
 """Name, then module and arguments."""
 

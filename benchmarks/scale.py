@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.figures import Figure, command
 from benchmarks.large_ledger import write_ledger
 from benchmarks.simulated_server import SimulatedServer, site_names
 from rt_flare.report.contents import report_contents
 from rt_flare.report.page import render_html
 from rt_flare.report.run_folder import read_run
 
-__all__ = ["measure", "measure_ledger", "measure_rounds"]
+__all__ = ["measure_ledger", "measure_rounds"]
 
 SITES = (10, 100, 1_000, 10_000)
 
@@ -119,49 +121,26 @@ def print_ledgers(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return found_so_far
 
 
-def measure(options: argparse.Namespace) -> list[Figure]:
-    """Measure every number of sites, again and again."""
-    rounds = [[_in_process("rounds", n, options.rounds) for n in options.sites] for _ in range(options.repeats)]
-    for found in rounds:
-        print_rounds(found)
-    ledgers = [
-        print_ledgers(_in_process("ledger", n, options.ledger_rounds) for n in options.sites)
-        for _ in range(options.repeats if options.ledger_rounds else 0)
-    ]
-    figures = []
-    for place, number in enumerate(options.sites):
-        parts = [found[place] for found in rounds]
-        figures += [
-            Figure(f"{number} sites: a round", tuple(part["round_ms"] for part in parts), unit="ms a site"),
-            Figure(f"{number} sites: rt_flare", tuple(part["ours_ms"] for part in parts), unit="ms a site"),
-            Figure(f"{number} sites: memory", tuple(part["memory_bytes"] / 1e3 for part in parts), unit="kB a site"),
-        ]
-        records = [found[place] for found in ledgers]
-        if records:
-            name = f"{number} sites, {options.ledger_rounds} rounds"
-            figures += [
-                Figure(f"{name}: the last rounds' record", tuple(r["last_ms"] for r in records), unit="ms a round"),
-                Figure(f"{name}: memory", tuple(r["memory_bytes"] / 1e6 for r in records), unit="MB"),
-                Figure(f"{name}: the report", tuple(r["report_seconds"] for r in records), unit="s"),
-            ]
-    if len(options.sites) > 1:
-        grown = tuple(found[-1]["ours_ms"] / found[-2]["ours_ms"] for found in rounds)
-        most, fewer = options.sites[-1], options.sites[-2]
-        figures.append(Figure(f"rt_flare a site, {most} sites / {fewer} sites", grown, at_most=1.25))
-    return figures
-
-
-def main() -> None:
-    """Measure and print; one part of it in a process of its own, where its name is given."""
-    if sys.argv[1:2] == ["--part"]:
-        name, sites, rounds = sys.argv[2:]
-        print(json.dumps({"rounds": measure_rounds, "ledger": measure_ledger}[name](int(sites), int(rounds))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, nargs="+", default=list(SITES))
     parser.add_argument("--rounds", type=int, default=5, help="of the simulated server; the first one does not count")
-    parser.add_argument("--ledger-rounds", type=int, default=1_000, help="of the record; 0 leaves it out")
-    command(parser, measure, repeats=1)
+    parser.add_argument("--ledger-rounds", type=int, default=1_000, help="of the record")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--part", nargs=3, metavar=("NAME", "SITES", "ROUNDS"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.part:
+        name, sites, rounds = options.part
+        print(json.dumps({"rounds": measure_rounds, "ledger": measure_ledger}[name](int(sites), int(rounds))))
+        return
+    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, ", end="")
+    print(f"nvflare {version('nvflare')}, torch {version('torch')}")
+    rounds_found = [_in_process("rounds", number, options.rounds) for number in options.sites]
+    print_rounds(rounds_found)
+    ledgers = print_ledgers(_in_process("ledger", number, options.ledger_rounds) for number in options.sites)
+    if options.json:
+        options.json.write_text(json.dumps({"rounds": rounds_found, "ledger": ledgers}, indent=2))
 
 
 def _in_process(name: str, sites: int, rounds: int) -> dict[str, Any]:
