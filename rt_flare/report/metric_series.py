@@ -55,9 +55,10 @@ def metric_names(records: Sequence[RoundRecord]) -> list[str]:
     """Names of all metrics: loss and accuracy first, the others by the alphabet."""
     names = {name for record in records for name in (*record.train_metrics, *(record.global_metrics or {}))}
     for record in records:
-        paged: list[Contribution | PagedContributions] = [] if record.paged is None else [record.paged]
-        for given in (*record.contributions, *paged):
-            names |= given.train_metrics.keys() | given.received_model_metrics.keys()
+        if record.paged is not None:
+            names |= record.paged.train_metrics.keys() | record.paged.received_model_metrics.keys()
+        for contribution in record.contributions:
+            names |= contribution.train_metrics.keys() | contribution.received_model_metrics.keys()
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 

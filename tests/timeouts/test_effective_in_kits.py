@@ -20,6 +20,7 @@ from nvflare.fuel.f3.comm_config import CommConfigurator
 from nvflare.fuel.f3.drivers.socket_conn import SocketConnection
 from nvflare.fuel.f3.sfm.heartbeat_monitor import HeartbeatMonitor
 from nvflare.fuel.f3.streaming.byte_receiver import RxTask
+from nvflare.fuel.f3.streaming.byte_streamer import STREAM_RETRY_WAIT, ByteStreamer
 from nvflare.fuel.utils.config_service import ConfigService
 from nvflare.private.fed.app import fl_conf, utils
 from nvflare.private.fed.app.deployer import server_deployer
@@ -95,6 +96,10 @@ def communication(kit: Path, key: str) -> Any:
         return getattr(HeartbeatMonitor({}), MONITOR[key])
     if key == "comm.streaming_read_timeout":
         return RxTask(1, "server", MagicMock()).timeout
+    if key == "comm.streaming_retry_timeout":
+        return RxTask(1, "server", MagicMock()).completed_task_ttl - STREAM_RETRY_WAIT
+    if key == "comm.streaming_chunk_size":
+        return ByteStreamer(MagicMock()).chunk_size
     assert key == "comm.streaming_send_timeout"
     near, far = socket.socketpair()
     with near, far:
