@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -22,13 +21,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
-import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.figures import Figure, command, spread
 from rt_flare.data.image_batches import normalize_images
 from rt_flare.data.manifest import MANIFEST_NAME
 from rt_flare.data.manifest_adapter import ManifestImageAdapter
@@ -152,25 +150,10 @@ def measure(root: Path, device: torch.device, options: argparse.Namespace) -> di
     return seconds
 
 
-def spread(values: Iterable[float]) -> str:
-    """Return minimum, median and maximum as text."""
-    ordered = sorted(values)
-    return f"{ordered[0]:8.2f} {median(ordered):8.2f} {ordered[-1]:8.2f}"
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves its default")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine; without workers")
-    options = parser.parse_args()
+def compare(options: argparse.Namespace) -> list[Figure]:
+    """Measure all variants, again and again."""
     if options.clock == "cpu" and options.workers:
-        parser.error("the cpu clock does not see worker processes")
+        raise SystemExit("the cpu clock does not see worker processes")
     warnings.simplefilter("ignore")
     logging.basicConfig()
     if options.threads:
@@ -183,23 +166,35 @@ def main() -> None:
         num_bytes = write_photos(root, options.files)
         time.sleep(0.1)
         accelerator = torch.cuda.get_device_name() if device.type == "cuda" else "none, device is the CPU"
-        print(f"{platform.platform()}, {os.cpu_count()} CPUs, accelerator: {accelerator}")
-        print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}")
-        print(f"{options.files} JPEG files of {num_bytes / options.files / 1e3:.0f} kB on average, img_size", end=" ")
+        print(f"accelerator: {accelerator}; {options.files} JPEG files of", end=" ")
+        print(f"{num_bytes / options.files / 1e3:.0f} kB on average, img_size", end=" ")
         print(f"{options.size}, batch_size {options.batch_size}, num_workers {options.workers}, ", end="")
         print(f"{torch.get_num_threads()} threads, {options.repeats} repeats, {options.clock} time")
         runs = [measure(root, device, options) for _ in range(options.repeats)]
-
-    print(f"\n{'microseconds per image':50} {'min':>8} {'median':>8} {'max':>8}")
+    print("microseconds per image:")
     for name in runs[0]:
         print(f"{name:50} {spread(run[name] / options.files * 1e6 for run in runs)}")
-    print(f"\n{'times as fast as the plain dataset':50} {'min':>8} {'median':>8} {'max':>8}   target")
-    for name in [name for name in runs[0] if "epoch" in name]:
-        target = f"{TARGETS[name]:8.1f}" if name in TARGETS else ""
-        print(f"{name:50} {spread(run['plain'] / run[name] for run in runs)} {target}")
-    print(f"\n{'times the duration of a plain memory copy':50} {'min':>8} {'median':>8} {'max':>8}")
+    epochs = [name for name in runs[0] if "epoch" in name]
+    figures = [
+        Figure(f"plain dataset / {name}", tuple(run["plain"] / run[name] for run in runs), at_least=TARGETS.get(name))
+        for name in epochs
+    ]
     for name, copy in (("float32", "copy of float32 batches"), ("uint8", "copy of uint8 batches")):
-        print(f"{name:50} {spread(run[f'later epochs, {name}'] / run[copy] for run in runs)}")
+        ratios = tuple(run[f"later epochs, {name}"] / run[copy] for run in runs)
+        figures.append(Figure(f"later epochs, {name} / a plain memory copy", ratios))
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves its default")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine; without workers")
+    command(parser, compare)
 
 
 if __name__ == "__main__":

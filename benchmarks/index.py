@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import Figure, command
 from rt_flare.data.manifest_index import open_index
 
 
@@ -42,28 +42,36 @@ def write_lines(path: Path, count: int) -> None:
             file.write(f'{{"id":"sample-{number}","uri":"file://images/{number:08d}.jpg","y":[{number % 1000}]}}\n')
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000])
-    parser.add_argument("--open-once", type=Path, nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.open_once:
-        print(json.dumps(open_once(*options.open_once)))
-        return
-    print(f"{platform.platform()}, Python {platform.python_version()}")
-    print(f"{'entries':>10} {'manifest MB':>12} | {'made, us/line':>14} {'memory MB':>10} | ", end="")
-    print(f"{'opened, ms':>11} {'memory MB':>10} {'read kB':>8}")
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Make and open the index of manifests of several sizes."""
+    figures = []
     for count in options.entries:
-        with tempfile.TemporaryDirectory() as folder:
-            manifest = Path(folder, "manifest.ndjson")
-            write_lines(manifest, count)
-            time.sleep(0.1)
-            command = [sys.executable, "-m", "benchmarks.index", "--open-once", str(manifest), folder]
-            made, opened = (json.loads(subprocess.check_output(command)) for _ in range(2))
-            print(f"{count:10} {manifest.stat().st_size / 1e6:12.0f} | ", end="")
-            print(f"{made['seconds'] / count * 1e6:14.1f} {made['memory'] / 1e6:10.1f} | ", end="")
-            print(f"{opened['seconds'] * 1e3:11.2f} {opened['memory'] / 1e6:10.1f} {opened['read'] / 1e3:8.1f}")
+        made, opened = [], []
+        for _ in range(options.repeats):
+            with tempfile.TemporaryDirectory() as folder:
+                manifest = Path(folder, "manifest.ndjson")
+                write_lines(manifest, count)
+                time.sleep(0.1)
+                once = [sys.executable, "-m", "benchmarks.index", "--open-once", str(manifest), folder]
+                for costs in (made, opened):
+                    costs.append(json.loads(subprocess.check_output(once)))
+        figures += [
+            Figure(f"{count:,} lines, made", tuple(cost["seconds"] / count * 1e6 for cost in made), unit="us per line"),
+            Figure(f"{count:,} lines, made", tuple(cost["memory"] / 1e6 for cost in made), unit="MB of memory"),
+            Figure(f"{count:,} lines, opened warm", tuple(cost["seconds"] * 1e3 for cost in opened), unit="ms"),
+            Figure(f"{count:,} lines, opened warm", tuple(cost["read"] / 1e3 for cost in opened), unit="kB read"),
+        ]
+    return figures
+
+
+def main() -> None:
+    """Measure, or be one of the fresh processes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000])
+    if sys.argv[1:2] == ["--open-once"]:
+        print(json.dumps(open_once(*map(Path, sys.argv[2:]))))
+    else:
+        command(parser, measure)
 
 
 if __name__ == "__main__":

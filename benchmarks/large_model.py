@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import nvflare
 import psutil
-import torch
 
+from benchmarks.figures import Figure, command, spread
 from benchmarks.job_times import run_in_simulator
-from benchmarks.peer_jobs import PUBLISHED, write_published_job, write_recipe_job
+from benchmarks.peer_jobs import write_published_job, write_recipe_job
+from benchmarks.peers import PUBLISHED
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.ledger import ROUND_SUMMARY_FILE, read_ledger
 from rt_flare.jobs.render import render_job
@@ -71,8 +70,8 @@ def writers(num_rounds: int, data_root: Path) -> dict[str, Write]:
     }
 
 
-def compare(options: argparse.Namespace) -> None:
-    """Run all jobs, interleaved, and print seconds per round and the ratios."""
+def compare(options: argparse.Namespace) -> list[Figure]:
+    """Run all jobs, interleaved, and print seconds per round."""
     seconds: dict[str, list[float]] = {}
     for repeat in range(options.repeats):
         with tempfile.TemporaryDirectory(prefix="rt-flare-large-") as folder:
@@ -85,23 +84,27 @@ def compare(options: argparse.Namespace) -> None:
                 rounds = " ".join(f"{round_seconds:.2f}" for round_seconds in times.rounds[1:])
                 print(f"repeat {repeat}  {name:<20} rounds {rounds} s{_wire_errors(root / f'run{number}')}", flush=True)
     for name, values in seconds.items():
-        print(f"{name:<20} seconds per round: {_spread(values)}")
+        print(f"{name:<20} seconds per round: {spread(values)}")
+    figures = []
     for own, target in TARGETS.items():
         for peer in ("FedAvgRecipe", PUBLISHED):
             ratios = [ours / theirs for ours, theirs in zip(seconds[own], seconds[peer], strict=True)]
-            print(f"{own} / {peer}: {_spread(ratios)}, needed {target:g}")
+            figures.append(Figure(f"a round: {own} / {peer}", tuple(ratios), at_most=target))
+    return figures
 
 
-def measure_memory(options: argparse.Namespace) -> None:
-    """Run rt_flare's job with 2 and with 8 sites and print the server's peak memory."""
-    peaks: dict[int, float] = {}
-    for num_sites in (2, 8):
-        with tempfile.TemporaryDirectory(prefix="rt-flare-memory-") as folder:
-            root = Path(folder)
-            job = write_own_job(root / "job", num_rounds=options.rounds, num_sites=num_sites, wire_dtype="")
-            peaks[num_sites] = _server_peak(job, root, num_sites)
-        print(f"{num_sites} sites: the server's peak is {peaks[num_sites]:.0f} MB", flush=True)
-    print(f"8 sites / 2 sites: {peaks[8] / peaks[2]:.2f}, at most {MAX_GROWTH:g} needed")
+def measure_memory(options: argparse.Namespace) -> list[Figure]:
+    """Run rt_flare's job with 2 and with 8 sites, in turn."""
+    peaks: dict[int, list[float]] = {2: [], 8: []}
+    for _ in range(options.repeats):
+        for num_sites, found in peaks.items():
+            with tempfile.TemporaryDirectory(prefix="rt-flare-memory-") as folder:
+                root = Path(folder)
+                job = write_own_job(root / "job", num_rounds=options.rounds, num_sites=num_sites, wire_dtype="")
+                found.append(_server_peak(job, root, num_sites))
+            print(f"{num_sites} sites: the server's peak is {found[-1]:.0f} MB", flush=True)
+    growth = tuple(eight / two for two, eight in zip(peaks[2], peaks[8], strict=True))
+    return [Figure("the server's peak memory, 8 sites / 2 sites", growth, at_most=MAX_GROWTH)]
 
 
 def _server_peak(job: Path, root: Path, num_sites: int) -> float:
@@ -147,23 +150,21 @@ def _wire_errors(run: Path) -> str:
     return f", largest relative error {max(error or 0.0 for error in errors):.6f} (below {2**-8:.6f})"
 
 
-def _spread(values: list[float]) -> str:
-    return f"min {min(values):.2f}, median {median(values):.2f}, max {max(values):.2f}"
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, help="size of the model; 400, or 100 with --memory")
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", action="store_true", help="measure the server's peak memory instead")
-    options = parser.parse_args()
+    command(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Compare the jobs, or measure memory."""
     megabytes = options.megabytes or (100 if options.memory else 400)
     os.environ["MODEL_MEGABYTES"] = str(megabytes)
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, NVFlare {nvflare.__version__}"
-    print(f"{versions}, {os.cpu_count()} CPUs, model of {megabytes} MB")
-    (measure_memory if options.memory else compare)(options)
+    print(f"a model of {megabytes} MB, {options.rounds} rounds")
+    return (measure_memory if options.memory else compare)(options)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PUBLISHED = "resontech==0.3.0"
+from benchmarks.peers import PUBLISHED
+
 ROOT = Path(__file__).parents[1]
 
 

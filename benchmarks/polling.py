@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import bisect
 import json
-import os
-import platform
 import tempfile
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from benchmarks.figures import Figure, command
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.jobs.poc import PocDeployment
@@ -99,13 +97,25 @@ def used(samples: list[Sample], start: float, end: float) -> tuple[float, float]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
-    options = parser.parse_args()
+    command(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Go through the phases, again and again, each time in a new deployment."""
     warnings.simplefilter("ignore")
     plan = phases(options.seconds)
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, ", end="")
-    print(f"nvflare {version('nvflare')}")
+    runs = [measure_once(plan) for _ in range(options.repeats)]
+    names = [f"{count} idle sites that ask every {interval:g} s" for count, interval, _ in plan if count]
+    return [
+        *(Figure(name, tuple(run[i][0] for run in runs), unit="% of a core") for i, name in enumerate(names)),
+        *(Figure(name, tuple(run[i][1] for run in runs), unit="ms of CPU a question") for i, name in enumerate(names)),
+    ]
+
+
+def measure_once(plan: list[tuple[int, float, float]]) -> list[tuple[float, float]]:
+    """What each phase with pollers costs the server beyond the one without: % of a core, and ms of CPU a question."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = folder / "report.jsonl"
@@ -113,11 +123,14 @@ def main() -> None:
         with PocDeployment(folder / "deployment", SITES) as deployment:
             samples = follow(deployment, deployment.submit(job), report, len(plan))
         lines = [json.loads(line) for line in report.read_text().splitlines()]
-    print_loads(plan, lines, samples)
+    return print_loads(plan, lines, samples)
 
 
-def print_loads(plan: list[tuple[int, float, float]], lines: list[dict[str, float]], samples: list[Sample]) -> None:
-    """Print a line per phase."""
+def print_loads(
+    plan: list[tuple[int, float, float]], lines: list[dict[str, float]], samples: list[Sample]
+) -> list[tuple[float, float]]:
+    """Print a line per phase; return load and cost of those with pollers."""
+    costs = []
     print(f"\n{'':34}{'answers':>18} | {'CPU, % of a core':^20} | {'CPU, ms a question':^20}")
     heads = ("idle sites", "interval, s", "asked, 1/s", "1/s", "ms", "| parent", "job", "| parent", "job")
     print(" ".join(f"{head:>{width}}" for head, width in zip(heads, WIDTHS, strict=True)))
@@ -129,7 +142,9 @@ def print_loads(plan: list[tuple[int, float, float]], lines: list[dict[str, floa
         cells += [f"{part * 100:.1f}" for part in load]
         if count:
             cells += [f"{(loaded - unloaded) / rate * 1e3:.2f}" for loaded, unloaded in zip(load, idle, strict=True)]
+            costs.append(((sum(load) - sum(idle)) * 100, (sum(load) - sum(idle)) / rate * 1e3))
         print(" ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=False)))
+    return costs
 
 
 if __name__ == "__main__":

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
+from benchmarks.figures import Figure, command, spread
 from benchmarks.job_times import JobTimes, run_in_deployment, run_in_simulator
-from benchmarks.peer_jobs import PUBLISHED, write_published_job, write_recipe_job
+from benchmarks.peer_jobs import write_published_job, write_recipe_job
+from benchmarks.peers import PUBLISHED
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.jobs.poc import PocDeployment
@@ -67,34 +66,31 @@ def use_preset(job: Path, preset: str) -> None:
         write_json(path, config)
 
 
-def spread(values: Iterable[float]) -> str:
-    """Return minimum, median and maximum as text."""
-    ordered = sorted(values)
-    return f"{ordered[0]:8.3f} {median(ordered):8.3f} {ordered[-1]:8.3f}"
-
-
-def print_comparison(place: str, repeats: list[Mapping[str, JobTimes]]) -> None:
-    """Print what the repeats gave in one place."""
-    for figure, read in FIGURES.items():
-        print(f"\n{place + ': ' + figure + ', seconds':64} {'min':>8} {'median':>8} {'max':>8}")
+def figures_of(place: str, repeats: list[Mapping[str, JobTimes]]) -> list[Figure]:
+    """Print what the repeats took in one place; return the ratios."""
+    figures = []
+    for what, read in FIGURES.items():
+        print(f"{place}: {what}, seconds")
         for name in repeats[0]:
-            print(f"{name:64} {spread(read(repeat[name]) for repeat in repeats)}")
+            print(f"  {name:24} {spread(read(repeat[name]) for repeat in repeats)}")
         ratios = [min(read(repeat[peer]) for peer in (RECIPE, PUBLISHED)) / read(repeat[OURS]) for repeat in repeats]
         target = TARGETS[place] if read is FIGURES["round (median of a job)"] else 1.0
-        print(f"{'the better of the two, divided by ours':64} {spread(ratios)}   target {target:g}")
+        figures.append(Figure(f"{place}: {what}, the better peer / ours", tuple(ratios), at_least=target))
+    return figures
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--places", nargs="+", choices=TARGETS, default=list(TARGETS))
-    options = parser.parse_args()
+    command(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Run all jobs, interleaved, in each place."""
     warnings.simplefilter("ignore")
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
-    print(f"nvflare {version('nvflare')}, torch {version('torch')}, {PUBLISHED}; ", end="")
-    print(f"{len(SITES)} sites, {options.rounds} rounds, {options.repeats} repeats")
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Where the published job's persistor puts its copy of every model.
@@ -104,7 +100,7 @@ def main() -> None:
             repeats: list[Mapping[str, JobTimes]] = []
             for number in range(options.repeats):
                 repeats.append({kind: _simulate(job, folder / f"run-{number}", options) for kind, job in jobs.items()})
-            print_comparison("simulator", repeats)
+            figures += figures_of("simulator", repeats)
         if "deployment" in options.places:
             with PocDeployment(folder / "deployment", SITES) as deployment:
                 repeats = []
@@ -115,7 +111,8 @@ def main() -> None:
                             for kind, job in jobs.items()
                         }
                     )
-            print_comparison("deployment", repeats)
+            figures += figures_of("deployment", repeats)
+    return figures
 
 
 def _simulate(job: Path, workspace: Path, options: argparse.Namespace) -> JobTimes:

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import mmap
 import os
-import platform
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +24,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from benchmarks.figures import Figure, command
 from rt_flare.data.http_source import HttpSource
 from rt_flare.data.manifest import check_manifest
 from rt_flare.data.shard_fetch import fetch_shard
@@ -37,26 +35,26 @@ GIGABIT = 125_000_000
 
 def main() -> None:
     """Run one benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=["fetch", "throttled", "manifest"])
     parser.add_argument("--folder", type=Path, help="where files are written; a new temporary folder by default")
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the shard")
-    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--lines", type=int, default=1_000_000, help="of the largest manifest")
-    options = parser.parse_args()
-    print(" ".join(["python", *sys.argv]))
-    print(describe_machine())
+    command(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Measure what ``name`` says."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         place = Path(folder)
         if options.name == "manifest":
-            measure_manifests(place, options.lines)
-        elif options.name == "fetch":
-            measure_fetch(place, options.mebibytes, options.repetitions)
-        else:
-            measure_throttled(place, options.mebibytes, options.repetitions)
+            return measure_manifests(place, options.lines, options.repeats)
+        if options.name == "fetch":
+            return measure_fetch(place, options.mebibytes, options.repeats)
+        return measure_throttled(place, options.mebibytes, options.repeats)
 
 
-def measure_fetch(folder: Path, mebibytes: int, repetitions: int) -> None:
+def measure_fetch(folder: Path, mebibytes: int, repeats: int) -> list[Figure]:
     """Loopback: ours against requests to a file, then extractall; bar: 1.25."""
     shard = make_shard(folder, mebibytes)
     ratios: list[float] = []
@@ -69,41 +67,52 @@ def measure_fetch(folder: Path, mebibytes: int, repetitions: int) -> None:
 
     with serving(shard, 0) as url:
         timed(fetch_ours, url, folder)  # what is imported and cached on first use counts for nobody
-        for _ in range(repetitions):
+        for _ in range(repeats):
             by_hand, ours = timed(fetch_by_hand, url, folder), timed(watched, url, folder)
             print(f"  by hand {by_hand:.2f} s, ours {ours:.2f} s, ratio {by_hand / ours:.2f}, {peaks[-1]:.0f} MiB")
             ratios.append(by_hand / ours)
-    report("by hand / ours (>= 1.25)", ratios)
-    report("MiB above the start (<= 200)", peaks)
+    return [
+        Figure("requests to a file, then extractall / ours", tuple(ratios), at_least=1.25),
+        Figure("memory above the start", tuple(peaks), at_most=200, unit="MiB"),
+    ]
 
 
-def measure_throttled(folder: Path, mebibytes: int, repetitions: int) -> None:
+def measure_throttled(folder: Path, mebibytes: int, repeats: int) -> list[Figure]:
     """1 Gbit/s: ours against the bare transfer; bar: 1.05."""
     shard = make_shard(folder, mebibytes)
     ratios = []
     with serving(shard, GIGABIT) as url:
-        for _ in range(repetitions):
+        for _ in range(repeats):
             bare = timed(transfer, url, folder)
             ours = timed(fetch_ours, url, folder)
             print(f"  bare {bare:.2f} s, ours {ours:.2f} s, ratio {ours / bare:.3f}")
             ratios.append(ours / bare)
-    report("ours / bare transfer (<= 1.05)", ratios)
+    return [Figure("ours / the bare transfer at 1 Gbit/s", tuple(ratios), at_most=1.05)]
 
 
-def measure_manifests(folder: Path, lines: int) -> None:
+def measure_manifests(folder: Path, lines: int, repeats: int) -> list[Figure]:
     """Cost per line; bar: flat, and less than 500 MiB at 5 million lines."""
-    costs = []
-    for count in [10_000, 100_000, *([1_000_000] if lines > 1_000_000 else []), lines]:
+    counts = [10_000, 100_000, *([1_000_000] if lines > 1_000_000 else []), lines]
+    for count in counts:
         path = folder / f"{count}.ndjson"
         with path.open("wb") as file:
             for number in range(count):
                 file.write(b'{"id":"%d","uri":"file://images/%08d.jpg","y":[%d]}\n' % (number, number, number % 1000))
-        with memory_peak() as peak:
-            start = time.process_time()
-            check_manifest(path, lambda entry: None)
-            costs.append((time.process_time() - start) / count)
-        print(f"  {count:>9,} lines: {costs[-1] * 1e6:.2f} us of CPU per line, {peak[0] >> 20} MiB above the start")
-    print(f"largest / smallest cost per line: {costs[-1] / costs[0]:.2f}")
+    growth, peaks = [], []
+    for _ in range(repeats):
+        costs = []
+        for count in counts:
+            with memory_peak() as peak:
+                start = time.process_time()
+                check_manifest(folder / f"{count}.ndjson", lambda entry: None)
+                costs.append((time.process_time() - start) / count)
+            print(f"  {count:>9,} lines: {costs[-1] * 1e6:.2f} us of CPU per line, {peak[0] >> 20} MiB above the start")
+        growth.append(costs[-1] / costs[0])
+        peaks.append(peak[0] / (1 << 20))
+    return [
+        Figure(f"cost per line at {lines:,} lines / at {counts[0]:,}", tuple(growth)),
+        Figure(f"memory above the start at {lines:,} lines", tuple(peaks), at_most=500, unit="MiB"),
+    ]
 
 
 def make_shard(folder: Path, mebibytes: int) -> Path:
@@ -199,20 +208,6 @@ def memory_peak() -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
-
-
-def report(title: str, values: list[float]) -> None:
-    """Print min, median and max."""
-    print(f"{title}: min {min(values):.3f}, median {statistics.median(values):.3f}, max {max(values):.3f}")
-
-
-def describe_machine() -> str:
-    """Versions and hardware."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("rt-flare", "requests"))
-    return (
-        f"Python {platform.python_version()}, {versions}; {platform.machine()}, {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f}"
-    )
 
 
 if __name__ == "__main__":

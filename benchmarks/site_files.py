@@ -1,6 +1,6 @@
 """What sending logs and files to the server costs the rounds: the same job with and without it, in turn.
 
-    python -m benchmarks.site_files [--pairs 3] [--rounds 40] [--file-bytes 4000000]
+    python -m benchmarks.site_files [--repeats 3] [--rounds 40] [--file-bytes 4000000]
 
 One deployment of a server and two sites as processes of this machine; a model of ten weights, sites that ask for work
 every 50 ms, and a file that user code writes in every round. Prints seconds per round from the server's own record,
@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import Figure, command
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.core.ledger import read_ledger
 from rt_flare.jobs.poc import PocDeployment
@@ -42,18 +43,21 @@ def fl_train_model(payload, out_dir, logger=None):
 
 
 def main() -> None:
-    """Run the pairs and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--file-bytes", type=int, default=4_000_000)
-    options = parser.parse_args()
+    command(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Run the pairs."""
     with tempfile.TemporaryDirectory(prefix="site_files_") as name:
         folder = Path(name)
         jobs = {sends: _render(folder / str(sends), options, sends=sends) for sends in (False, True)}
         ratios: dict[str, list[float]] = {"round": [], "end": []}
         with PocDeployment(folder / "poc", SITES) as poc:
-            for pair in range(options.pairs):
+            for pair in range(options.repeats):
                 order = (False, True) if pair % 2 == 0 else (True, False)
                 seconds = {sends: _run(poc, jobs[sends], folder / f"download_{pair}_{sends}") for sends in order}
                 for sends in (False, True):
@@ -61,8 +65,10 @@ def main() -> None:
                     print(f"pair {pair} {'with' if sends else 'without'}: {per_round:.3f} s per round, end {end:.1f} s")
                 ratios["round"].append(seconds[True][0] / seconds[False][0])
                 ratios["end"].append(seconds[True][1] / seconds[False][1])
-    for what, values in ratios.items():
-        print(f"{what}, with / without: {min(values):.2f} {statistics.median(values):.2f} {max(values):.2f}")
+    return [
+        Figure("seconds per round with site files / without", tuple(ratios["round"])),
+        Figure("last round's end to the end of the job, with / without", tuple(ratios["end"])),
+    ]
 
 
 def _render(folder: Path, options: argparse.Namespace, *, sends: bool) -> Path:

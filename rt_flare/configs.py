@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -61,6 +62,7 @@ class FederationConfig(_Config):
         seed: seed of every site's random generators, mixed with site and round; None leaves them alone.
         num_threads: CPU threads of each training worker; 0 leaves PyTorch's default.
         keep_last: number of ``model_round_N.pt`` files to keep; 0 keeps all.
+        max_samples_per_site: samples that a site counts with at most, whatever it reports; 0 sets no cap.
         task_request_interval: seconds between a site's questions for work (NVFlare's name and meaning).
         timeouts: timeout preset: its name, the path of a JSON file with one, or several joined by ``+``. None takes
             the one that the job template names. The fields above go before it where they are given.
@@ -76,6 +78,7 @@ class FederationConfig(_Config):
     seed: int | None = None
     num_threads: int = Field(default=0, ge=0)
     keep_last: int = Field(default=0, ge=0)
+    max_samples_per_site: int = Field(default=0, ge=0)
     task_request_interval: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     timeouts: str | None = None
 
@@ -110,6 +113,17 @@ class ResonTechConfig(_Config):
     password: SecretStr = Field(default=SecretStr(""), repr=False)
     sftp_key_file: str = Field(default="~/.ssh/id_ed25519", repr=False)
     storage: str = "."
+
+    @field_validator("storage")
+    @classmethod
+    def _place_only(cls, value: str) -> str:
+        parts = urlsplit(value if "://" in value else "")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError(
+                "storage: found a user, a query or a fragment in the URL, expected the place only; credentials go to "
+                "the environment (FSSPEC_S3_KEY and so on) or to fsspec's own configuration file"
+            )
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -7,13 +7,15 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt_flare.configs import FederationConfig, ResonTechConfig, TrainingConfig
-from rt_flare.data.storage_url import check_storage_url
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.destination import Destination, parse_destination
 from rt_flare.jobs.submitted_job import Job
+
+if TYPE_CHECKING:
+    from rt_flare.data.verify_report import VerifyReport
 
 __all__ = ["ResonTech"]
 
@@ -23,15 +25,10 @@ class ResonTech:
 
     Args:
         config: where jobs go; None takes the defaults: NVFlare's simulator, and ``jobs/`` in the working folder.
-
-    Raises:
-        ConfigError: ``config.storage`` is a URL with a user or a password in it.
     """
 
     def __init__(self, config: ResonTechConfig | None = None) -> None:
         self.config = config or ResonTechConfig()
-        if "://" in self.config.storage:
-            check_storage_url(self.config.storage)
 
     def rt_submit(
         self,
@@ -93,6 +90,9 @@ class ResonTech:
             with AdminConnection(destination.kit) as connection:
                 named = connected_sites(connection)
         folder = self.job_folder(_name(name, federation))
+        read_shards: list[VerifyReport] = []
+        if check:
+            options["on_shards"] = read_shards.append
         job = self.build(
             out=folder / "job",
             model=model,
@@ -111,8 +111,9 @@ class ResonTech:
         )
         if check:
             from rt_flare.jobs.check.offline_check import refuse_errors
+            from rt_flare.jobs.check.options import CheckOptions
 
-            refuse_errors(job)
+            refuse_errors(job, CheckOptions(shard_report=read_shards[0] if read_shards else None))
         url = self._job_url(_name(name, federation))
         if url and shards_dir and "://" not in str(shards_dir):
             from rt_flare.data.upload import upload_shards

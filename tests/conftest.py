@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("rt_flare", deadline=None)
+hypothesis.settings.load_profile("rt_flare")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from rt_flare import FederationConfig, ResonTech, ResonTechConfig, TrainingConfig
+from rt_flare.data.build_shards import ShardSample, build_shards
+from rt_flare.data.manifest_scan import ManifestScan
 from rt_flare.errors import ConfigError, ContractError, JobError, ShardError
 
 MODEL_DEF = """
@@ -109,6 +111,31 @@ def test_what_would_fail_at_the_sites_is_refused_before_anything_is_sent(sdk: Re
     assert "undefined-name" in str(caught.value)
     assert "model_def.py:3" in str(caught.value)
     assert not (tmp_path / "jobs" / "broken" / "status.json").exists()
+
+
+def test_shards_are_read_once_for_their_classes_and_their_check(
+    sdk: ResonTech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C4, C6: the number of classes and every finding come from one pass, images included."""
+    (tmp_path / "model_def.py").write_text(
+        "import torch\nclass Model(torch.nn.Module): ...\ndef fl_train_model(payload, out_dir, logger=None): return x\n"
+    )
+    samples = [ShardSample(f"s{n}", b"no image", f"{n}.png", (n,)) for n in range(4)]
+    build_shards(samples, [[0, 3], [1, 2]], tmp_path / "shards")
+    passes: list[ManifestScan] = []
+    walk = ManifestScan.__iter__
+    monkeypatch.setattr(ManifestScan, "__iter__", lambda scan: (passes.append(scan), walk(scan))[1])
+    with pytest.raises(JobError, match="6 mistakes were found") as caught:
+        sdk.rt_submit(
+            model=tmp_path / "model_def.py",
+            name="once",
+            shards_dir=tmp_path / "shards",
+            federation=FederationConfig(min_clients=2),
+            where="simulator",
+        )
+    assert str(caught.value).count("  image: ") == 4
+    assert len(passes) == 2
+    assert _config(tmp_path / "jobs" / "once" / "job", "client")["NUM_CLASSES"] == 4
 
 
 def test_own_components_take_the_place_of_ours_and_are_shipped(sdk: ResonTech, tmp_path: Path) -> None:
@@ -223,6 +250,6 @@ def test_a_password_is_shown_nowhere() -> None:
 
 def test_a_storage_with_a_password_in_its_url_is_refused_without_showing_it() -> None:
     """C3: it would stand in the job's folder."""
-    with pytest.raises(ConfigError, match="Credentials") as refused:
-        ResonTech(ResonTechConfig(storage="s3://me:tops3cret@host/bucket"))
+    with pytest.raises(ValidationError, match="credentials go to the environment") as refused:
+        ResonTechConfig(storage="s3://me:tops3cret@host/bucket")
     assert "tops3cret" not in str(refused.value)

@@ -17,11 +17,13 @@ from rt_flare.cli import job, jobs, plugins, shards, site
 from rt_flare.cli.check import check
 from rt_flare.cli.exit_code import ExitCode
 from rt_flare.cli.group_help import help_without_command
+from rt_flare.cli.import_job import import_job
 from rt_flare.cli.init import init
 from rt_flare.cli.output_format import Format, FormatOption
 from rt_flare.cli.reply import error_document, print_json
 from rt_flare.cli.report import report
 from rt_flare.cli.timeouts import app as timeouts_app
+from rt_flare.data.storage_url import shown_text
 from rt_flare.errors import AccessError, ConfigError, JobError, JobTimeoutError, LinkError, RtFlareError
 
 __all__ = ["app", "main"]
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(check)
+app.command("import")(import_job)
 app.add_typer(job.app, name="job")
 app.add_typer(plugins.app)
 app.add_typer(shards.app, name="shards")
@@ -156,6 +159,8 @@ def main() -> None:
 
 
 def _report(arguments: list[str], code: ExitCode, kind: str, message: str) -> int:
+    # Whatever was typed in the place of something else may be quoted in the message.
+    message = shown_text(message)
     if "--format=json" in arguments or ("--format", "json") in pairwise(arguments):
         print_json(error_document(arguments[0] if arguments else "", code, kind, message))
     else:

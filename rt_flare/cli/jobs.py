@@ -34,7 +34,7 @@ _DAY_SECONDS = 86_400.0
 
 
 def submit(
-    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job.")],
+    job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="An NVFlare job, or a project.")],
     where: Annotated[
         str,
         typer.Option(
@@ -132,7 +132,10 @@ def results(
     url: Annotated[bool, typer.Option("--url", help="Print a URL that lets anybody read FILE for an hour.")] = False,
     output: FormatOption = Format.TXT,
 ) -> int:
-    """List the results of a job, read one, copy one, or make a signed URL for one."""
+    """List the results of a job, read one, copy one, or make a signed URL for one.
+
+    JOB may also be a folder that rt-flare run or nvflare job download wrote.
+    """
     from rt_flare.cli.submitted_commands import results_command
 
     if (download is not None or url) and name is None:

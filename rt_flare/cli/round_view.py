@@ -49,12 +49,11 @@ class _PlainView:
         self._console.print(Text(text))
 
     def round(self, record: RoundRecord) -> None:
-        accepted = len(record.accepted)
         parts = [
             f"round {record.round}: {record.verdict.value}",
             *(f"{name} {value:.4f}" for name, value in _shown_metrics([record], record)),
             f"{record.num_samples} samples",
-            f"{accepted} of {len(record.contributions)} sites",
+            f"{record.num_accepted} of {record.num_sites} sites",
             f"{record.seconds:.1f} s",
         ]
         self._console.print(Text(", ".join(parts)))
@@ -100,7 +99,8 @@ def round_table(records: Sequence[RoundRecord]) -> Table:
     """One row per round: verdict, mean metrics, samples, seconds, and every site's part."""
     names = _metric_names(records)
     sites = list(dict.fromkeys(c.site for record in records for c in record.contributions))
-    shown_sites = sites if len(sites) <= _MAX_SITE_COLUMNS else []
+    has_all = all(record.paged is None for record in records)
+    shown_sites = sites if has_all and len(sites) <= _MAX_SITE_COLUMNS else []
     table = Table(box=None, pad_edge=False)
     table.add_column("round", justify="right")
     table.add_column("verdict")
@@ -122,7 +122,7 @@ def round_table(records: Sequence[RoundRecord]) -> Table:
         if shown_sites:
             cells += [Text(_part(parts.get(site), names)) for site in shown_sites]
         else:
-            cells.append(Text(f"{len(record.accepted)} of {len(record.contributions)}"))
+            cells.append(Text(f"{record.num_accepted} of {record.num_sites}"))
         table.add_row(*cells)
     return table
 

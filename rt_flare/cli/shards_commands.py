@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -84,6 +85,8 @@ def verify_command(
     as_json: bool,
 ) -> int:
     """Check shards or a manifest, print every problem, and return the exit code."""
+    if re.match(r"\w+:/", str(target)):
+        raise ConfigError(f"{target}: found a URL, expected a folder or a manifest on this machine")
     with _progress("checking", as_json) as report:
         if target.suffix in _MANIFESTS:
             found = verify_manifest(target, num_classes, report)

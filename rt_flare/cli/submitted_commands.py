@@ -15,10 +15,14 @@ from rt_flare.cli.round_view import make_console
 from rt_flare.cli.run_command import find_run, resume_run
 from rt_flare.errors import JobError
 from rt_flare.jobs.destination import parse_destination
+from rt_flare.jobs.downloaded_results import DownloadedResults
 from rt_flare.jobs.hocon import read_hocon
+from rt_flare.jobs.job_results import JobResults
 from rt_flare.jobs.job_status import STATUS_FILE, JobStatus
 from rt_flare.jobs.outcome import JobState
+from rt_flare.jobs.project import is_project, read_project
 from rt_flare.jobs.submit import submit_job
+from rt_flare.jobs.submit_project import submit_project
 from rt_flare.jobs.submitted_job import Job
 
 __all__ = [
@@ -57,10 +61,16 @@ def find_job(job: str, kit: Path | None = None) -> Job:
 def submit_command(
     *, job_folder: Path, where: str, sites: Sequence[str] | None, out: Path | None, watch: bool, as_json: bool
 ) -> int:
-    """Submit a job, say where it is, and return the exit code; with ``watch``, that of the job."""
+    """Submit a job, or a project's, say where it is, and return the exit code; with ``watch``, that of the job."""
     _quieten()
-    folder = out or Path("jobs") / _name(job_folder)
-    job = submit_job(job_folder, folder, parse_destination(where), sites=sites)
+    destination = parse_destination(where)
+    if is_project(job_folder):
+        project = read_project(job_folder)
+        folder = out or Path("jobs") / project.config.federation.job_name
+        job = submit_project(project, folder, destination, sites=sites)
+    else:
+        folder = out or Path("jobs") / _name(job_folder)
+        job = submit_job(job_folder, folder, destination, sites=sites)
     if watch:
         return _watch(job, _DAY_SECONDS, "submit", as_json=as_json)
     if as_json:
@@ -146,7 +156,7 @@ def resume_command(*, job: str, rounds: int | None, watch: bool, as_json: bool) 
 
 def results_command(*, job: str, name: str | None, download: Path | None, url: bool, as_json: bool) -> int:
     """List, print, copy or lend results, and return the exit code."""
-    results = find_job(job).results()
+    results = _find_results(job)
     if name is None:
         files = results.list()
         if as_json:
@@ -166,6 +176,16 @@ def results_command(*, job: str, name: str | None, download: Path | None, url: b
     text = list(shown.values())[-1]
     print(text, end="" if text.endswith("\n") else "\n")
     return ExitCode.OK
+
+
+def _find_results(job: str) -> JobResults:
+    """Those of a submitted job; or those in a folder of ``rt-flare run`` or of ``nvflare job download``."""
+    folder = Path(job)
+    if (folder / STATUS_FILE).is_file() or not folder.is_dir():
+        return find_job(job).results()
+    if (folder / "files_out").is_dir():
+        return JobResults(folder)
+    return DownloadedResults(folder)
 
 
 def _quieten() -> None:
@@ -206,4 +226,7 @@ def _name(job_folder: Path) -> str:
     meta = next((p for p in (job_folder / "meta.json", job_folder / "meta.conf") if p.is_file()), None)
     if meta is None:
         raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
-    return str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    name = str(read_hocon(meta).get("name") or job_folder.resolve().name)
+    if name in {".", ".."} or not name.isprintable() or set(name) & {"/", "\\"}:
+        raise JobError(f"{meta}: name: found {name[:200]!r}, expected the name of a folder; or say --out DIR")
+    return name

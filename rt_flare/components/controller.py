@@ -37,6 +37,7 @@ from rt_flare.components.wire import (
     NUM_SAMPLES,
     RESUMED_FROM,
     TRAIN_DEADLINE_SECONDS,
+    SiteReport,
     read_report,
     register_tensors,
     spare_copy,
@@ -263,7 +264,7 @@ class RtFedAvg(ModelController):
         return builder
 
     def _take_update(self, builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-        report = read_report(reply, site)
+        report = self._report(reply, fl_ctx)
         accepted, reason = False, None
         if report.failure is not None:
             self.log_warning(fl_ctx, f"no update: {report.failure.log_text()}")
@@ -274,6 +275,10 @@ class RtFedAvg(ModelController):
             reason = None if accepted else self._rejections.get(site, f"refused by {type(self.aggregator).__name__}")
         contribution = report.contribution(site, accepted=accepted, reason=reason)
         builder.add(contribution, validation_samples=report.validation_samples)
+
+    def _report(self, reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+        report, aggregator = read_report(reply, fl_ctx), self.aggregator
+        return report.counted(aggregator.counted) if isinstance(aggregator, GatedAggregator) else report
 
     def _offer(self, reply: Shareable, fl_ctx: FLContext) -> bool:
         fl_ctx.set_prop(AppConstants.TRAINING_RESULT, reply, private=True, sticky=False)
@@ -321,7 +326,7 @@ class RtFedAvg(ModelController):
         trained_samples = {c.site: c.num_samples for c in record.contributions}
 
         def take(builder: RoundBuilder, site: str, reply: Shareable, fl_ctx: FLContext) -> None:
-            report = read_report(reply, site)
+            report = self._report(reply, fl_ctx)
             if report.failure is not None:
                 self.log_warning(fl_ctx, f"no evaluation: {report.failure.log_text()}")
             samples = report.validation_samples or trained_samples.get(site)

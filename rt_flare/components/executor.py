@@ -6,6 +6,7 @@ import rt_flare.core.torch_import  # noqa: F401 - before all others: it loads Py
 
 # isort: split
 import time
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.dxo import from_shareable
@@ -37,6 +38,7 @@ from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.payload import RESERVED_ENV
 from rt_flare.core.state_dict import to_plain
 from rt_flare.core.task_runner import SiteTask, TaskOutcome, UserCodeConfig
+from rt_flare.core.text_flow import LogFlow, without_folders
 from rt_flare.core.training_worker import InProcessWorker, TaskAbortedError, TaskFailedError, TrainingWorker, Worker
 from rt_flare.core.wire_dtype import WIRE_DTYPES
 from rt_flare.errors import ConfigError, DownloadAbortedError
@@ -59,8 +61,13 @@ class PayloadExecutor(Executor):
         model_args: its keyword arguments; JSON values.
         adapter: name of the dataset adapter that `rt_flare.open_dataset` uses.
         adapter_args: keyword options of the adapter.
-        local_epochs, batch_size, learning_rate, img_size, num_classes, manifest_file, extra: as in `TrainingConfig`;
-            they reach user code as ``payload["env"]``.
+        local_epochs: passes over the site's data; this and the next six reach user code as ``payload["env"]``.
+        batch_size: samples per step.
+        learning_rate: step size.
+        img_size: side of the images in pixels.
+        num_classes: width of the labels; 0 is what the largest label says.
+        manifest_file: name of the manifest at the shard's root.
+        extra: further keys.
         data_dir: folder that the site's shard is unpacked in, as ``{data_dir}/{shard index}``.
         shards_dir: folder with the shard ZIPs; "" when the data is at the site already.
         shards_from_server: ask the job's `ShardUrlService` for a signed URL of this site's shard.
@@ -137,6 +144,8 @@ class PayloadExecutor(Executor):
         self._data = SiteData(self)
         register_tensors()
         self._worker: Worker | None = None
+        self._log_flow = LogFlow(self._log_user_text)
+        self._folders: dict[str, Path | None] = {}
         self._last_round = 0
         self._asks_first, self._has_answered = True, False
 
@@ -175,6 +184,14 @@ class PayloadExecutor(Executor):
             failure = error.failure
         except Exception as error:  # noqa: BLE001 - NVFlare would hide the cause from the server
             failure = describe_exception(error, code_dir=code_dir(fl_ctx), site=site, round_number=round_number)
+        finally:
+            self._log_flow.finish()
+        failure = failure.model_copy(
+            update={
+                "message": self._without_folders(failure.message),
+                "traceback": failure.traceback and self._without_folders(failure.traceback),
+            }
+        )
         self.log_error(fl_ctx, f"task {task_name} failed: {failure.log_text()}")
         return error_reply(failure)
 
@@ -219,12 +236,16 @@ class PayloadExecutor(Executor):
     def _started_worker(self, fl_ctx: FLContext) -> Worker:
         if self._worker is None:
             config = self._user_code.model_copy(update={"code_dir": code_dir(fl_ctx)})
-            self._worker = _ISOLATION[self.isolation](config, self._log_user_text)
+            self._folders = {"run_dir": run_dir(fl_ctx), "code_dir": code_dir(fl_ctx), "~": Path.home()}
+            self._worker = _ISOLATION[self.isolation](config, self._log_flow)
         return self._worker
+
+    def _without_folders(self, text: str) -> str:
+        return without_folders(text, {**self._folders, "data_root": self._data.data_root})
 
     def _log_user_text(self, level: str, text: str) -> None:
         # Indented, so that no line of it passes for a record of the log.
-        indented = "\n    ".join(text.splitlines())
+        indented = "\n    ".join(self._without_folders(text).splitlines())
         getattr(self.logger, level)(f"[user code] {indented}")
 
     def _env(self, fl_ctx: FLContext, round_number: int, num_rounds: int) -> dict[str, Any]:

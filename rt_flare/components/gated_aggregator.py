@@ -23,11 +23,14 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
+from rt_flare.components.sender import sender
 from rt_flare.components.waiting_task import answer_sites
 from rt_flare.components.wire import NUM_SAMPLES, WIRE_DTYPE, register_tensors
 from rt_flare.core.state_dict import StateDict, describe, to_plain
 from rt_flare.core.update_gate import UpdateGate
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
+
+_MAX_MESSAGE = 2_000
 
 __all__ = ["GatedAggregator", "UpdateAccumulator"]
 
@@ -101,6 +104,10 @@ class GatedAggregator(ModelAggregator):
             expected_sites: names of the sites that were asked; empty when they are not known.
         """
 
+    def counted(self, num_samples: int) -> int:
+        """Return the samples that an update counts with whose site reports ``num_samples``: as many, unless capped."""
+        return num_samples
+
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Learn at each round's start what the global model looks like and who is expected."""
         super().handle_event(event_type, fl_ctx)
@@ -116,7 +123,7 @@ class GatedAggregator(ModelAggregator):
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """Check and add one site's reply. Never raises: a refused update returns False, and the log says why."""
         self.fl_ctx = fl_ctx
-        site = fl_ctx.get_peer_context().get_identity_name()
+        site = sender(shareable, fl_ctx)
         if shareable.get_return_code(ReturnCode.OK) != ReturnCode.OK:
             return self._refuse(site, UpdateError("error_reply", f"{site} replied with an error"))
         try:
@@ -168,22 +175,35 @@ class GatedAggregator(ModelAggregator):
 
     def _accept(self, site: str, round_number: int | None, kind: str, weights: Any, meta: dict[str, Any]) -> bool:
         try:
-            wire_dtype = meta.get(WIRE_DTYPE, "")
-            expected = DataKind.WEIGHT_DIFF if wire_dtype else DataKind.WEIGHTS
-            if kind != expected:
-                raise UpdateError("data_kind", f"update of {site}: found {kind}, expected {expected}")
-            weights = _read_spilled(site, weights)
-            state, num_samples = self._gate.check(site, round_number, weights, _num_samples(site, meta), wire_dtype)
-            self._sends_numpy = any(isinstance(value, np.ndarray) for value in weights.values())
-            self._updates.add(site, state, num_samples)
+            state, num_samples = self._check(site, round_number, kind, weights, meta)
+        except UpdateError as error:
+            return self._refuse(site, error)
+        except Exception as error:  # noqa: BLE001 - a hostile reply may hold what no check foresees
+            return self._refuse(site, UpdateError("unreadable", f"update of {site}: {type(error).__name__}: {error}"))
+        try:
+            self._updates.add(site, state, self.counted(num_samples))
         except UpdateError as error:
             return self._refuse(site, error)
         return True
 
+    def _check(
+        self, site: str, round_number: int | None, kind: str, weights: Any, meta: dict[str, Any]
+    ) -> tuple[Mapping[str, torch.Tensor], int]:
+        wire_dtype = meta.get(WIRE_DTYPE, "")
+        expected = DataKind.WEIGHT_DIFF if wire_dtype else DataKind.WEIGHTS
+        if kind != expected:
+            raise UpdateError("data_kind", f"update of {site}: found {kind}, expected {expected}")
+        weights = _read_spilled(site, weights)
+        checked = self._gate.check(site, round_number, weights, _num_samples(site, meta), wire_dtype)
+        self._sends_numpy = any(isinstance(value, np.ndarray) for value in weights.values())
+        return checked
+
     def _refuse(self, site: str, error: UpdateError) -> bool:
         self._updates.skip(site)
-        self.warning(f"refused ({error.reason}): {error}")
-        rejection = Rejection(site=site, reason=error.reason, message=str(error))
+        # In one line: nothing that a site writes passes for a record of the log.
+        message = " / ".join(str(error).splitlines())[:_MAX_MESSAGE]
+        self.warning(f"refused ({error.reason}): {message}")
+        rejection = Rejection(site=site, reason=error.reason, message=message)
         self.fire_event_with_data(UPDATE_REJECTED, self.fl_ctx, UPDATE_REJECTED, rejection)
         return False
 

@@ -10,6 +10,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
 from rt_flare.components.events import STOP_REQUESTED
+from rt_flare.components.sender import sender
 from rt_flare.components.site import run_dir
 from rt_flare.components.wire import read_report
 from rt_flare.core.durable_io import write_json
@@ -65,10 +66,10 @@ class LiveStatus:
         reply = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
         if not isinstance(reply, Shareable):
             return
-        site = fl_ctx.get_peer_context().get_identity_name()
+        site = sender(reply, fl_ctx)
         failure: Failure | None = None
         if reply.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-            failure = read_report(reply, site).failure
+            failure = read_report(reply, fl_ctx).failure
         with self._lock:
             known = self._job.sites.setdefault(site, LiveSite())
             changed, known.failure = known.failure != failure, failure

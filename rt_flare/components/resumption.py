@@ -12,8 +12,9 @@ from rt_flare.components.earlier_job import open_earlier_run
 from rt_flare.components.persistor import CustomPersistor
 from rt_flare.components.site import run_dir
 from rt_flare.core.best_model import BestModel
+from rt_flare.core.contribution_pages import contributions_of, read_page
 from rt_flare.core.earlier_run import EarlierRun, carry_files
-from rt_flare.core.ledger import Ledger
+from rt_flare.core.ledger import FILES_FOLDER, Ledger
 from rt_flare.errors import ResumeError
 
 __all__ = ["Resumption", "resume"]
@@ -75,19 +76,22 @@ def resume(
             if record.global_metrics is not None:
                 best.is_better(record.round, record.global_metrics)
         persistor.take_over(earlier, best.round, fl_ctx)
-        carry_files(earlier, run_dir(fl_ctx) / "files_out")
+        carry_files(earlier, run_dir(fl_ctx) / FILES_FOLDER)
     is_over = best.out_of_patience and not earlier.was_finished
     note = f"round {earlier.start_round - 1} of job {earlier.ledger.job_id} is the last complete one: going on after it"
     return Resumption(ledger, earlier.start_round, is_over, (*earlier.notes, note))
 
 
 def _check_sites(earlier: EarlierRun, sites: Collection[str]) -> None:
-    known = {contribution.site for record in earlier.ledger.rounds for contribution in record.contributions}
+    files, rounds = earlier.folder / FILES_FOLDER, earlier.ledger.rounds
+    known = {contribution.site for record in rounds for contribution in record.contributions}
+    for page in {record.paged.file for record in rounds if record.paged is not None}:
+        known |= {contribution.site for _, contribution in read_page(files / page)}
     if new := sorted(set(sites) - known):
         raise ResumeError(
             f"found {', '.join(new)}, expected sites of the earlier job only ({', '.join(sorted(known))}): with others "
             "it would be another job; submit it as one, with initial_checkpoint to start from this model"
         )
-    last = {contribution.site for contribution in earlier.ledger.rounds[-1].contributions}
+    last = {contribution.site for contribution in contributions_of(rounds[-1], files)}
     if lost := sorted(last - set(sites)):
         raise ResumeError(f"{', '.join(lost)} took part in round {earlier.start_round - 1} and is not there now")

@@ -14,6 +14,7 @@ from nvflare.widgets.widget import Widget
 
 from rt_flare.components.events import JOB_ENDING, JOB_RESUMED, ROUND_CLOSED, UPDATE_REJECTED, JobEnding
 from rt_flare.components.wire import read_report
+from rt_flare.core.full_disk import outlast_full_disk
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_builder import RoundBuilder
 from rt_flare.core.round_record import Failure, RoundRecord
@@ -40,6 +41,9 @@ class RoundListener(Widget):
     @abstractmethod
     def write(self, ledger: Ledger, fl_ctx: FLContext) -> None:
         """Write what this component writes; called on NVFlare's own threads, one at a time."""
+
+    def keep_contributions(self, moved: list[tuple[str, RoundRecord]]) -> None:
+        """Take the contributions that the ledger of a large job gives up: (file that they belong into, round)."""
 
     def note_failure(self, failure: Failure, fl_ctx: FLContext) -> None:
         """Hear of a site's error under NVFlare's controllers, which keep it to themselves."""
@@ -97,8 +101,8 @@ class RoundListener(Widget):
         is_training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
         if self._open is None or not is_training or not isinstance(reply, Shareable):
             return
-        site = fl_ctx.get_peer_context().get_identity_name()
-        report = read_report(reply, site)
+        report = read_report(reply, fl_ctx)
+        site = report.site
         if report.failure is not None:
             self.note_failure(report.failure, fl_ctx)
         accepted = bool(fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED)) and site not in self._rejections
@@ -120,7 +124,11 @@ class RoundListener(Widget):
         self._put(record, fl_ctx)
 
     def _put(self, record: RoundRecord, fl_ctx: FLContext) -> None:
-        self._known.put(record)
+        is_known = any(known.round == record.round for known in self._known.rounds)
+        if moved := self._known.put(record):
+            self.keep_contributions(moved)
+            if is_known:
+                return  # a large job's round that was evaluated: the next round's end is near, and writes this too
         self.write(self._known, fl_ctx)
 
     def _note_ending(self, ending: JobEnding, fl_ctx: FLContext) -> None:
@@ -140,4 +148,5 @@ class RoundListener(Widget):
         self._close_open_round(fl_ctx)
         aborted = bool(fl_ctx.get_run_abort_signal() and fl_ctx.get_run_abort_signal().triggered)
         self._known.state = "FAILED" if self._known.error else "CANCELLED" if aborted else "FINISHED"
-        self.write(self._known, fl_ctx)
+        # Until here the next round writes what could not be written; nothing follows this one.
+        outlast_full_disk(lambda: self.write(self._known, fl_ctx))

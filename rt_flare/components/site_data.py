@@ -39,6 +39,11 @@ class SiteData:
         self._num_entries: int | None = None
         self._cache: SiteCache | None = None
 
+    @property
+    def data_root(self) -> str | None:
+        """Folder with the site's data; None before it is known."""
+        return None if self._dataset is None else str(self._dataset["data_root"])
+
     def prepare(self, fl_ctx: FLContext, aborted: Callable[[], bool]) -> dict[str, Any]:
         """Return the payload's ``dataset``; the first call fetches, verifies and unpacks the shard.
 
@@ -135,8 +140,7 @@ class SiteData:
 
         if "://" not in own.shard:
             return place_archive(Path(own.shard), cache, index, sha256=own.sha256 or None)
-        http = own.shard.startswith(("http://", "https://"))
-        source = HttpSource(own.shard) if http else FsspecSource(own.shard)
+        source = FsspecSource(own.shard) if own.needs_credentials else HttpSource(own.shard)
         return fetch_shard(source, cache, index, sha256=own.sha256 or None, aborted=aborted)
 
     def _progress(self, index: int, fl_ctx: FLContext) -> Callable[[int, int], None]:

@@ -9,10 +9,13 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
+from rt_flare.components.sender import sender
 from rt_flare.components.wire import read_environment
 from rt_flare.core.environment import Environment, Environments, SiteEnvironment, own_environment
 
 __all__ = ["SiteEnvironments"]
+
+_MAX_KINDS = 1_000
 
 
 class SiteEnvironments:
@@ -20,7 +23,8 @@ class SiteEnvironments:
 
     def __init__(self) -> None:
         self._found: dict[str, Environment] = {}
-        self._written: dict[str, Environment] | None = None
+        self._kinds: dict[Environment, Environment] = {}
+        self._changes, self._written = 0, -1
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Note what an answer says of its site."""
@@ -28,14 +32,23 @@ class SiteEnvironments:
             return
         reply = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
         environment = read_environment(reply) if isinstance(reply, Shareable) else None
-        if environment is not None:
-            self._found[fl_ctx.get_peer_context().get_identity_name()] = environment
+        if environment is None:
+            return
+        # Most sites are like others: they share one object.
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        environment = self._kinds.setdefault(environment, environment)
+        site = sender(reply, fl_ctx)
+        if self._found.get(site) is not environment:
+            self._found[site] = environment
+            self._changes += 1
 
     def write(self, folder: Path, job_id: str) -> None:
         """Replace ``environment.json`` in ``folder``, atomically, when there is news since it was written."""
-        found = dict(self._found)
-        if found == self._written:
+        changes = self._changes
+        if changes == self._written:
             return
+        found = dict(self._found)
         sites = [SiteEnvironment(site=site, **found[site].model_dump()) for site in sorted(found)]
         Environments(job_id=job_id, server=own_environment(), sites=sites).write(folder)
-        self._written = found
+        self._written = changes

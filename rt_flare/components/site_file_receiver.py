@@ -33,8 +33,8 @@ from rt_flare.components.site_file_message import (
     SIZE,
     TOPIC,
 )
-from rt_flare.components.writers import FILES_FOLDER
 from rt_flare.core.inbox import InboxLimits, SiteInbox
+from rt_flare.core.ledger import FILES_FOLDER
 from rt_flare.core.site_numbers import number_sites
 from rt_flare.errors import ConfigError
 

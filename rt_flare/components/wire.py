@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,11 +19,13 @@ from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.config_service import ConfigService
 from pydantic import ValidationError
 
+from rt_flare.components.sender import sender
 from rt_flare.components.tensor_exchange import TensorExchange
 from rt_flare.core.allocator import keep_freed_memory
 from rt_flare.core.environment import Environment
 from rt_flare.core.payload import parse_metrics
 from rt_flare.core.round_record import Contribution, ContributionStatus, Failure
+from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import StateDict
 from rt_flare.core.task_runner import TaskOutcome
 from rt_flare.core.wire_dtype import BFLOAT16, to_difference
@@ -33,6 +36,7 @@ __all__ = [
     "TensorExchangeError",
     "UncopiedWeights",
     "error_reply",
+    "parse_report",
     "read_environment",
     "read_report",
     "register_tensors",
@@ -56,6 +60,7 @@ _MAX_WARNINGS = 20
 _MAX_TEXT = 2_000
 _MAX_NAME = 300
 _MAX_TRACEBACK = 8_000
+_REPORT = "rt_site_report"
 
 
 class TensorExchangeError(RtFlareError):
@@ -111,6 +116,7 @@ class SiteReport:
     """What a site's reply says beside the weights. Everything in it comes from the site and is checked.
 
     Attributes:
+        site: the site's name.
         num_samples: as the site gave it, unchecked: the update gate decides.
         train_metrics: metrics of the locally trained model.
         received_model_metrics: metrics of the model that the site received.
@@ -121,6 +127,7 @@ class SiteReport:
         failure: the site's error; None when the reply holds a result.
     """
 
+    site: str
     num_samples: Any = None
     train_metrics: dict[str, float] = field(default_factory=dict)
     received_model_metrics: dict[str, float] = field(default_factory=dict)
@@ -129,6 +136,15 @@ class SiteReport:
     wire_error: float | None = None
     work_seconds: float | None = None
     failure: Failure | None = None
+
+    def counted(self, count: Callable[[int], int]) -> SiteReport:
+        """This report with the samples that count: ``count`` of those that the site gave, and a warning if fewer."""
+        num_samples, validated, warnings = self.num_samples, self.validation_samples, self.warnings
+        if sample_count_problem(num_samples) is None and (counted := count(int(num_samples))) != num_samples:
+            warnings = [*warnings, f"samples: {num_samples} reported, {counted} counted (max_samples_per_site)"]
+            num_samples = counted
+        validated = count(validated) if validated is not None else None
+        return replace(self, num_samples=num_samples, validation_samples=validated, warnings=warnings)
 
     def contribution(self, site: str, *, accepted: bool, reason: str | None = None) -> Contribution:
         """The site's part in the round, given what became of its update."""
@@ -193,20 +209,21 @@ def error_reply(failure: Failure) -> Shareable:
     return reply
 
 
-def read_report(reply: Shareable, site: str) -> SiteReport:
-    """Read what a site's reply says beside the weights; never raises for what a site may send."""
+def parse_report(reply: Shareable, site: str) -> SiteReport:
+    """Read what the reply of ``site`` says beside the weights; never raises for what a site may send."""
     code = reply.get_return_code(ReturnCode.OK)
     if code != ReturnCode.OK:
-        return SiteReport(failure=_read_failure(reply.get_header(FAILURE), code, site))
+        return SiteReport(site, failure=_read_failure(reply.get_header(FAILURE), code, site))
     try:
         dxo = from_shareable(reply)
     except Exception as error:  # noqa: BLE001 - a hostile reply may break the parser anywhere
-        return SiteReport(warnings=[f"the reply cannot be read: {error}"[:_MAX_TEXT]])
+        return SiteReport(site, warnings=[f"the reply cannot be read: {error}"[:_MAX_TEXT]])
     meta = dxo.meta or {}
     warnings = [str(text)[:_MAX_TEXT] for text in list(meta.get(WARNINGS) or [])[:_MAX_WARNINGS]]
     samples = meta.get(VALIDATION_SAMPLES)
     received = dxo.data if dxo.data_kind == DataKind.METRICS else meta.get(MetaKey.INITIAL_METRICS)
     return SiteReport(
+        site,
         num_samples=meta.get(NUM_SAMPLES, meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND)),
         train_metrics=_checked_metrics(meta.get(TRAIN_METRICS), warnings),
         received_model_metrics=_checked_metrics(received, warnings),
@@ -215,6 +232,16 @@ def read_report(reply: Shareable, site: str) -> SiteReport:
         wire_error=_magnitude(meta.get(WIRE_ERROR)),
         work_seconds=_magnitude(meta.get(WORK_SECONDS)),
     )
+
+
+def read_report(reply: Shareable, fl_ctx: FLContext) -> SiteReport:
+    """`parse_report` of the reply that ``fl_ctx`` came with: parsed for the first who asks, kept for the others."""
+    known = fl_ctx.get_prop(_REPORT)
+    if known is None or known[0] is not reply:
+        known = reply, parse_report(reply, sender(reply, fl_ctx))
+        fl_ctx.set_prop(_REPORT, known, private=True, sticky=False)
+    report: SiteReport = known[1]
+    return report
 
 
 def read_environment(reply: Shareable) -> Environment | None:

@@ -17,6 +17,7 @@ import torch
 
 from rt_flare.core.direct_file import DirectWriter
 from rt_flare.core.durable_io import link_file, write_atomic, write_json
+from rt_flare.core.full_disk import outlast_full_disk
 from rt_flare.core.model_files import BEST_MODEL, GLOBAL_MODEL, SIDECAR_SCHEMA, link_model, round_model_name
 from rt_flare.core.model_spec import ModelSpec
 from rt_flare.core.state_dict import StateDict, TensorSpec, check_fit, fit_names, to_plain
@@ -55,11 +56,12 @@ class RoundModel:
 
 
 class CheckpointWriter:
-    """Saves models in a thread of its own, in order: at most one waits while one is written.
+    """Saves models in a thread of its own, one at a time: a round's model is durable before the round after next.
 
     For each model ``model_round_N.pt`` and its sidecar ``model_round_N.json`` are written, then ``global_model.pt``
     and ``global_model.json`` are replaced by the same content. Every file is whole at every instant, and
-    ``global_model.pt`` is always the last model that was saved. Older rounds beyond ``keep_last`` are removed.
+    ``global_model.pt`` is always the last model that was saved. Older rounds beyond ``keep_last`` are removed. While
+    the disk is full, a save waits for room, up to a minute, and the next one for it.
 
     Args:
         folder: where the models go.
@@ -78,12 +80,13 @@ class CheckpointWriter:
         self._thread.start()
 
     def save(self, model: RoundModel) -> None:
-        """Queue ``model``; waits while another one is queued already.
+        """Begin to save ``model``, once the one before is durable.
 
         Raises:
             OSError (or whatever the failed save raised): an earlier save failed.
             ValueError: the writer is closed.
         """
+        self.flush()
         self._put(model)
 
     def mark_best(self, round_number: int) -> None:
@@ -116,13 +119,19 @@ class CheckpointWriter:
         while (item := self._queue.get()) is not None:
             try:
                 if self._error is None:
-                    self._link_best(item) if isinstance(item, int) else self._write(item)
+                    self._put_on_disk(item)
             except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                 self._error = error
             finally:
                 del item
                 self._queue.task_done()
         self._queue.task_done()
+
+    def _put_on_disk(self, item: RoundModel | int) -> None:
+        if isinstance(item, int):
+            outlast_full_disk(lambda: self._link_best(item))
+        else:
+            outlast_full_disk(lambda: self._write(item))
 
     def _raise_failure(self) -> None:
         if self._error is not None:

@@ -12,14 +12,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from rt_flare.core.ledger import ROUND_SUMMARY_FILE, Ledger, read_ledger
+from rt_flare.core.ledger import FILES_FOLDER, ROUND_SUMMARY_FILE, Ledger, read_ledger
 from rt_flare.core.model_files import BEST_MODEL, GLOBAL_MODEL, check_model, link_model, round_model_name
 from rt_flare.core.round_record import Verdict
 from rt_flare.errors import ResumeError
 
 __all__ = ["EarlierRun", "carry_files", "carry_models", "read_earlier_run"]
 
-_FILES, _MODELS = "files_out", "model_out"
+_MODELS = "model_out"
 _MODEL_NAME = re.compile(r"model_round_(\d+)\.pt")
 _ROUND_FOLDER = re.compile(r"round_(\d+)")
 _MAX_UNWRITTEN = 2
@@ -59,13 +59,17 @@ def read_earlier_run(folder: Path) -> EarlierRun:
     Raises:
         ResumeError: there is no round summary, or rounds were done and no model of one is whole.
     """
-    path = folder / _FILES / ROUND_SUMMARY_FILE
+    path = folder / FILES_FOLDER / ROUND_SUMMARY_FILE
     try:
         ledger = read_ledger(path)
     except FileNotFoundError as error:
-        raise ResumeError(f"no {_FILES}/{ROUND_SUMMARY_FILE}: the run never came to a round, or was removed") from error
+        raise ResumeError(
+            f"no {FILES_FOLDER}/{ROUND_SUMMARY_FILE}: the run never came to a round, or was removed"
+        ) from error
     except ValueError as error:
-        raise ResumeError(f"{_FILES}/{ROUND_SUMMARY_FILE}: not a round summary of this version: {error}") from error
+        raise ResumeError(
+            f"{FILES_FOLDER}/{ROUND_SUMMARY_FILE}: not a round summary of this version: {error}"
+        ) from error
     notes: list[str] = []
     last = _last_complete(folder / _MODELS, ledger, notes)
     rounds = [record for record in ledger.rounds if record.round <= last]
@@ -108,7 +112,7 @@ def carry_files(earlier: EarlierRun, target: Path) -> None:
     Raises:
         OSError: a file cannot be read or written.
     """
-    source = earlier.folder / _FILES
+    source = earlier.folder / FILES_FOLDER
     logs = target / f"run.{len(earlier.ledger.resumed_from) + 1}"
     for path in [earlier.folder / "log.txt", source / "server.log", *sorted(source.glob("client_*.log"))]:
         if path.is_file() and not path.is_symlink():

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.contribution_pages import with_paged_contributions
+from rt_flare.core.durable_io import json_bytes, read_json, write_atomic, write_json
 from rt_flare.core.round_record import Contribution, Failure, RoundRecord, Verdict
 
-__all__ = ["JobState", "Ledger", "metrics_document", "metrics_summary_document", "read_ledger"]
+__all__ = [
+    "MAX_CONTRIBUTIONS",
+    "EncodedRounds",
+    "JobState",
+    "Ledger",
+    "metrics_document",
+    "metrics_summary_document",
+    "read_ledger",
+]
 
+FILES_FOLDER = "files_out"
+"""Where they stand in a job's run folder, and what its sites and their code wrote."""
 ROUND_SUMMARY_FILE = "fl_round_complete.json"
 METRICS_FILE = "metrics.json"
 METRICS_SUMMARY_FILE = "metrics_summary.json"
+MAX_CONTRIBUTIONS = 5_000
+"""Contributions of all rounds together up to which a ledger holds them itself."""
 
 JobState = str
 """``PENDING``, ``RUNNING``, ``FINISHED``, ``FAILED`` or ``CANCELLED``."""
 
 
+class EncodedRounds:
+    """A file's closed rounds as JSON text: the file is written after every round, and each round encoded once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[RoundRecord, bytes]] = {}
+
+    def write(
+        self,
+        path: Path,
+        head: Mapping[str, Any],
+        rounds: Sequence[RoundRecord],
+        encode: Callable[[RoundRecord], Mapping[str, Any]],
+    ) -> None:
+        """Write what ``write_json(path, {**head, "rounds": [encode(record) for record in rounds]})`` writes."""
+        known, self._texts = self._texts, {}
+        for record in rounds:
+            kept = known.get(record.round)
+            if kept is None or kept[0] is not record:
+                # Two levels deeper; no text in JSON has a line break of its own.
+                kept = record, json_bytes(encode(record)).rstrip().replace(b"\n", b"\n    ")
+            self._texts[record.round] = kept
+        before = json_bytes({**head, "rounds": []}).removesuffix(b"]\n}\n")
+        texts = [text for _, text in self._texts.values()]
+        # In pieces: whole documents, each a little larger than the last, would leave holes in memory that none fits in.
+        pieces = [piece for text in texts for piece in (b",\n    ", text)]
+        inside = [b"\n    ", *pieces[1:], b"\n  "] if pieces else []
+        write_atomic(path, lambda file: file.writelines([before, *inside, b"]\n}\n"]))
+
+
 class Ledger(BaseModel):
     """Everything that is known about a job's rounds.
+
+    Once there are more than 5,000 contributions, the records do not hold them any more (see `PagedContributions`).
 
     Attributes:
         job_id: NVFlare's id of the job.
@@ -43,27 +88,52 @@ class Ledger(BaseModel):
     resumed_from: list[str] = Field(default_factory=list)
     rounds: list[RoundRecord] = Field(default_factory=list)
 
-    def put(self, record: RoundRecord) -> None:
-        """Add ``record``, or replace the one of the same round."""
-        self.rounds = sorted([*(r for r in self.rounds if r.round != record.round), record], key=lambda r: r.round)
+    def put(self, record: RoundRecord) -> list[tuple[str, RoundRecord]]:
+        """Add ``record``, or replace the one of the same round.
 
-    def write_round_summary(self, folder: Path) -> None:
-        """Write ``fl_round_complete.json`` (schema ``round_summary.schema.json``) into ``folder``, atomically."""
-        write_json(folder / ROUND_SUMMARY_FILE, self._round_summary())
+        Returns:
+            (file, record) of each round whose contributions the ledger has just given up: they belong into that file.
+        """
+        rounds = sorted([*(r for r in self.rounds if r.round != record.round), record], key=lambda r: r.round)
+        self.rounds = rounds
+        is_paged = any(r.paged is not None for r in rounds)
+        if not is_paged and sum(len(r.contributions) for r in rounds) <= MAX_CONTRIBUTIONS:
+            return []
+        self.rounds = with_paged_contributions(rounds)
+        return [
+            (now.paged.file, before)
+            for before, now in zip(rounds, self.rounds, strict=True)
+            if before.paged is None and now.paged is not None
+        ]
 
-    def write_metrics(self, folder: Path) -> None:
-        """Write ``metrics.json`` and ``metrics_summary.json`` into ``folder``, atomically."""
-        write_json(folder / METRICS_FILE, metrics_document(self))
-        write_json(folder / METRICS_SUMMARY_FILE, metrics_summary_document(self))
+    def write_round_summary(self, folder: Path, encoded: EncodedRounds | None = None) -> None:
+        """Write ``fl_round_complete.json`` (schema ``round_summary.schema.json``) into ``folder``, atomically.
 
-    def _round_summary(self) -> dict[str, Any]:
+        Args:
+            folder: where it goes.
+            encoded: what was encoded when this file was written before.
+        """
         head = {"schema": "rt_flare.round_summary/1", **self.model_dump(exclude={"rounds"})}
-        return {**head, "rounds": [record.to_json() for record in self.rounds]}
+        (encoded or EncodedRounds()).write(folder / ROUND_SUMMARY_FILE, head, self.rounds, RoundRecord.to_json)
+
+    def write_metrics(self, folder: Path, encoded: EncodedRounds | None = None) -> None:
+        """Write ``metrics.json`` and ``metrics_summary.json`` into ``folder``, atomically.
+
+        Args:
+            folder: where they go.
+            encoded: what was encoded when ``metrics.json`` was written before.
+        """
+        (encoded or EncodedRounds()).write(folder / METRICS_FILE, _metrics_head(self), self.rounds, _metrics)
+        write_json(folder / METRICS_SUMMARY_FILE, metrics_summary_document(self))
 
 
 def metrics_document(ledger: Ledger) -> dict[str, Any]:
     """The content of ``metrics.json`` (schema ``metrics.schema.json``)."""
-    return {"schema": "rt_flare.metrics/1", "job_id": ledger.job_id, "rounds": [_metrics(r) for r in ledger.rounds]}
+    return {**_metrics_head(ledger), "rounds": [_metrics(record) for record in ledger.rounds]}
+
+
+def _metrics_head(ledger: Ledger) -> dict[str, Any]:
+    return {"schema": "rt_flare.metrics/1", "job_id": ledger.job_id}
 
 
 def metrics_summary_document(ledger: Ledger) -> dict[str, Any]:
@@ -98,7 +168,8 @@ def _metrics(record: RoundRecord) -> dict[str, Any]:
         "num_samples": record.num_samples,
         "train_metrics": record.train_metrics,
         "global_metrics": record.global_metrics,
-        "sites": [_site_metrics(contribution) for contribution in record.contributions],
+        "sites": [_site_metrics(contribution) for contribution in record.contributions] if record.paged is None else [],
+        "paged": None if record.paged is None else record.paged.model_dump(),
     }
 
 

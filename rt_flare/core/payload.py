@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.sample_count import sample_count_problem
-from rt_flare.core.state_dict import StateDict, is_finite, to_plain
+from rt_flare.core.state_dict import StateDict, to_plain
 from rt_flare.errors import ConfigError, ResultError, StateDictError
 
 __all__ = ["RESERVED_ENV", "Payload", "TrainResult", "build_payload", "parse_metrics", "parse_result"]
@@ -182,10 +183,9 @@ def _plain(weights: Any, where: str) -> StateDict:
         plain = to_plain(weights)
     except StateDictError as error:
         raise ResultError("weights_invalid", f"{where}: {error}") from error
-    for name, tensor in plain.items():
-        if not is_finite(tensor):
-            raise ResultError(
-                "weights_not_finite",
-                f"{where}: {name} holds NaN or infinite values; the training diverged, try a smaller learning rate",
-            )
+    if name := first_not_finite(plain):
+        raise ResultError(
+            "weights_not_finite",
+            f"{where}: {name} holds NaN or infinite values; the training diverged, try a smaller learning rate",
+        )
     return plain

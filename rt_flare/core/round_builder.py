@@ -26,18 +26,20 @@ class RoundBuilder:
         self.contributions: dict[str, Contribution] = {}
         self._collect_seconds: float | None = None
         self._validations: list[tuple[int, dict[str, float]]] = []
+        self._outstanding = set(self.expected_sites)
+        self._num_accepted = 0
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
 
     @property
     def num_accepted(self) -> int:
         """Updates accepted so far."""
-        return sum(c.status is ContributionStatus.ACCEPTED for c in self.contributions.values())
+        return self._num_accepted
 
     @property
     def num_outstanding(self) -> int:
         """Expected sites that have not answered yet."""
-        return sum(site not in self.contributions for site in self.expected_sites)
+        return len(self._outstanding)
 
     @property
     def failures(self) -> list[Failure]:
@@ -54,6 +56,8 @@ class RoundBuilder:
         if contribution.site in self.contributions:
             return
         self.contributions[contribution.site] = contribution.model_copy(update={"seconds": self.elapsed()})
+        self._outstanding.discard(contribution.site)
+        self._num_accepted += contribution.status is ContributionStatus.ACCEPTED
         if contribution.received_model_metrics:
             samples = validation_samples or contribution.num_samples or 0
             self._validations.append((samples, contribution.received_model_metrics))

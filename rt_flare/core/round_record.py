@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Contribution", "ContributionStatus", "Failure", "RoundRecord", "Verdict", "mean_metrics"]
+__all__ = [
+    "Contribution",
+    "ContributionStatus",
+    "Failure",
+    "PagedContributions",
+    "RoundRecord",
+    "Spread",
+    "Verdict",
+    "mean_metrics",
+]
 
 
 class Verdict(StrEnum):
@@ -108,6 +117,41 @@ class Contribution(_Record):
     work_seconds: float | None = None
 
 
+class Spread(_Record):
+    """One value over the sites that gave it.
+
+    Attributes:
+        low, median, high: of the finite values; None without one.
+        num_sites: sites that gave a value, finite or not.
+    """
+
+    low: float | None
+    median: float | None
+    high: float | None
+    num_sites: int
+
+
+class PagedContributions(_Record):
+    """What the record of a large job says of contributions that stand in a file of their own.
+
+    Attributes:
+        file: JSON Lines with all contributions of the round, from ``files_out/``: ``contributions.d/000120.ndjson``.
+        accepted, rejected, failed, missing: number of sites by status.
+        seconds, work_seconds: see `Contribution`, over the sites; None when no site has one.
+        train_metrics, received_model_metrics: likewise, of the 256 metrics that most sites report.
+    """
+
+    file: str = Field(pattern=r"^contributions\.d/[0-9]{6,}\.ndjson$")
+    accepted: int
+    rejected: int
+    failed: int
+    missing: int
+    seconds: Spread | None
+    work_seconds: Spread | None
+    train_metrics: dict[str, Spread]
+    received_model_metrics: dict[str, Spread]
+
+
 class RoundRecord(_Record):
     """One closed round.
 
@@ -131,7 +175,9 @@ class RoundRecord(_Record):
         global_metrics: sample-weighted means of the metrics that sites measured on this round's global model, when
             they received it in the next round or in the final validation; None until then, or without a
             validation function.
-        contributions: one per expected site, in site-name order.
+        contributions: one per expected site, in site-name order; with ``paged``, only the first of those that were not
+            accepted.
+        paged: where all contributions of the round are, and their summary; None while they are in ``contributions``.
     """
 
     round: int
@@ -148,18 +194,33 @@ class RoundRecord(_Record):
     train_metrics: dict[str, float] = Field(default_factory=dict)
     global_metrics: dict[str, float] | None = None
     contributions: list[Contribution]
+    paged: PagedContributions | None = None
+
+    @property
+    def num_sites(self) -> int:
+        """Sites that were asked."""
+        paged = self.paged
+        if paged is None:
+            return len(self.contributions)
+        return paged.accepted + paged.rejected + paged.failed + paged.missing
+
+    @property
+    def num_accepted(self) -> int:
+        """Sites whose update is part of the new global model."""
+        return len(self.accepted) if self.paged is None else self.paged.accepted
 
     @property
     def accepted(self) -> list[Contribution]:
-        """The contributions that are part of the new global model."""
+        """The contributions that are part of the new global model; none of a round that is ``paged``."""
         return [c for c in self.contributions if c.status is ContributionStatus.ACCEPTED]
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values (non-finite floats stay floats: `durable_io.write_json` names them)."""
-        return self.model_dump(mode="python") | {
+        fields = self.model_dump(mode="python", exclude={"contributions"}) | {
             "verdict": self.verdict.value,
             "contributions": [c.model_dump(mode="python") | {"status": c.status.value} for c in self.contributions],
         }
+        return {name: fields[name] for name in RoundRecord.model_fields}
 
 
 def mean_metrics(metrics: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ __all__ = [
     "check_fit",
     "describe",
     "fit_names",
-    "is_finite",
     "largest_magnitude",
     "load_strictly",
     "to_plain",
@@ -28,9 +27,14 @@ __all__ = [
 
 StateDict = dict[str, torch.Tensor]
 _WRAPPER_PREFIX = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
-_STORAGE_ONLY = re.compile(r"torch\.(u?int[1-7]|bits.*|float4.*)")
+_STORAGE_ONLY = frozenset(
+    dtype
+    for name, dtype in vars(torch).items()
+    if isinstance(dtype, torch.dtype) and re.fullmatch(r"u?int[1-7]|bits.*|float4.*", name)
+)
 """Dtypes that torch can hold but neither copy nor compare."""
 _MAX_LISTED = 10
+_MAX_NAME = 300
 
 
 class TensorSpec(NamedTuple):
@@ -61,24 +65,23 @@ def to_plain(state: Mapping[str, Any]) -> StateDict:
     plain: StateDict = {}
     for name, value in state.items():
         if not isinstance(name, str):
-            raise StateDictError(f"state dict names must be str, found {name!r}")
+            raise StateDictError(f"state dict names must be str, found {reprlib.repr(name)}")
         if isinstance(value, np.ndarray):
             value = _from_numpy(name, value)
+        if _is_plain(value):
+            plain[name] = value
+            continue
         if not isinstance(value, torch.Tensor):
             raise StateDictError(
-                f"{name}: found {type(value).__name__}, expected a tensor; return model.state_dict() without extras"
+                f"{_shown_name(name)}: found {type(value).__name__}, expected a tensor; return model.state_dict() "
+                "without extras"
             )
         if kind := _unusable_kind(value):
-            raise StateDictError(f"{name}: found a {kind} tensor, expected a dense one; convert it to a dense tensor")
+            raise StateDictError(
+                f"{_shown_name(name)}: found a {kind} tensor, expected a dense one; convert it to a dense tensor"
+            )
         plain[name] = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg().cpu().contiguous()
     return plain
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a plain tensor of any dtype is free of NaN and infinities."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    return not tensor.is_floating_point() or math.isfinite(largest_magnitude(tensor))
 
 
 def largest_magnitude(tensor: torch.Tensor) -> float:
@@ -120,8 +123,11 @@ def check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, TensorSp
         problems.append(f"missing {_listed(missing)}")
     if unexpected := [name for name in state if name not in expected]:
         problems.append(f"unexpected {_listed(unexpected)}")
-    specs = describe({name: tensor for name, tensor in state.items() if name in expected})
-    differing = [f"{name}: {spec}, expected {expected[name]}" for name, spec in specs.items() if spec != expected[name]]
+    differing = [
+        f"{name}: {TensorSpec(tuple(tensor.shape), tensor.dtype)}, expected {expected[name]}"
+        for name, tensor in state.items()
+        if name in expected and (tensor.dtype, tensor.shape) != (expected[name].dtype, expected[name].shape)
+    ]
     if differing:
         problems.append(f"of another shape or dtype {_listed(differing)}")
     if problems:
@@ -140,6 +146,18 @@ def load_strictly(model: torch.nn.Module, state: Mapping[str, Any], *, what: str
     model.load_state_dict(fitted, strict=True)
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether `to_plain` has nothing to do; hundreds of small tensors cost more in questions than in bytes."""
+    return (
+        type(value) is torch.Tensor
+        and value.layout is torch.strided
+        and value.is_cpu
+        and not (value.requires_grad or value.is_nested or value.is_quantized or value.is_conj() or value.is_neg())
+        and value.is_contiguous()
+        and value.dtype not in _STORAGE_ONLY
+    )
+
+
 def _unusable_kind(tensor: torch.Tensor) -> str | None:
     if is_lazy(tensor):
         return "not yet initialized"
@@ -154,7 +172,7 @@ def _unusable_kind(tensor: torch.Tensor) -> str | None:
     # A subclass with its own dispatch holds its values elsewhere: the plain tensor in it is empty.
     if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         return type(tensor).__name__
-    return str(tensor.dtype) if _STORAGE_ONLY.fullmatch(str(tensor.dtype)) else None
+    return str(tensor.dtype) if tensor.dtype in _STORAGE_ONLY else None
 
 
 def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -166,7 +184,12 @@ def _from_numpy(name: str, value: np.ndarray[Any, Any]) -> torch.Tensor:
         raise StateDictError(f"{name}: numpy dtype {value.dtype} has no torch counterpart") from error
 
 
+def _shown_name(name: str) -> str:
+    """A name of any origin, in one line of bounded length."""
+    return name if len(name) <= _MAX_NAME and name.isprintable() else reprlib.repr(name)
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_LISTED])
+    shown = ", ".join(map(_shown_name, names[:_MAX_LISTED]))
     rest = len(names) - _MAX_LISTED
     return f"({len(names)}): {shown}" + (f" and {rest} more" if rest > 0 else "")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import rt_flare
+from rt_flare.core.credentials import without_credentials
 from rt_flare.core.failures import describe_exception, relative_paths
 from rt_flare.core.payload import TrainResult
 from rt_flare.core.round_record import Failure
@@ -266,7 +267,7 @@ class TrainingWorker(Worker):
 
 
 def _environment(config: UserCodeConfig) -> dict[str, str]:
-    environment = dict(os.environ)
+    environment = without_credentials(os.environ)
     own = str(Path(rt_flare.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), own]))
     environment["PYTHONUNBUFFERED"] = "1"

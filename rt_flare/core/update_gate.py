@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from rt_flare.core.claimed_size import claims_more_than_it_holds
+from rt_flare.core.entry_groups import group_entries
+from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import (
     StateDict,
@@ -14,17 +18,19 @@ from rt_flare.core.state_dict import (
     check_fit,
     describe,
     fit_names,
-    is_finite,
     largest_magnitude,
     to_plain,
 )
 from rt_flare.core.wire_dtype import BFLOAT16, RestoredState, is_rounded, travel_specs
 from rt_flare.errors import StateDictError, UpdateError
 
-__all__ = ["MAX_ENTRIES", "UpdateGate"]
+__all__ = ["MAX_ENTRIES", "MAX_NAME", "UpdateGate"]
 
 MAX_ENTRIES = 100_000
 """Most entries of a state dict when there is no global model to compare with."""
+
+MAX_NAME = 1_000
+"""Longest name of an entry, in characters."""
 
 
 class UpdateGate:
@@ -51,6 +57,7 @@ class UpdateGate:
         self.expected_sites = expected_sites
         self.base = base
         self.accepted: dict[str, int] = {}
+        self._groups: list[list[str]] | None = None
         self._base_magnitudes: dict[str, float] | None = None
 
     def check(
@@ -71,8 +78,8 @@ class UpdateGate:
 
         Raises:
             UpdateError: with ``reason`` ``site_not_expected``, ``duplicate``, ``wrong_round``, ``weights_missing``,
-                ``too_many_entries``, ``not_plain``, ``wire_dtype``, ``no_base``, ``does_not_fit``, ``not_finite``, or
-                one of `sample_count_problem`.
+                ``too_many_entries``, ``name``, ``not_plain``, ``wire_dtype``, ``no_base``, ``does_not_fit``,
+                ``not_finite``, or one of `sample_count_problem`.
         """
         self._check_sender(site, round_number)
         if problem := sample_count_problem(num_samples):
@@ -99,6 +106,7 @@ class UpdateGate:
             raise UpdateError("weights_missing", f"update of {site}: found no weights, expected a state dict")
         if len(weights) > max(len(self.reference) * 2, MAX_ENTRIES):
             raise UpdateError("too_many_entries", f"update of {site}: found {len(weights)} entries")
+        self._check_entries(site, weights)
         try:
             state = to_plain(weights)
         except StateDictError as error:
@@ -106,10 +114,27 @@ class UpdateGate:
         if wire_dtype:
             return self._restore(site, state, wire_dtype)
         state = self._fit(site, state, self.reference)
-        for name, tensor in state.items():
-            if not is_finite(tensor):
-                raise _not_finite(site, name)
+        if self._groups is None:
+            specs = self.reference or describe(state)
+            self._groups = group_entries((name, *spec) for name, spec in specs.items())
+        if name := first_not_finite(state, self._groups):
+            raise _not_finite(site, name)
         return state
+
+    def _check_entries(self, site: str, weights: Mapping[Any, Any]) -> None:
+        for name, value in weights.items():
+            if isinstance(name, str) and (len(name) > MAX_NAME or not name.isprintable()):
+                raise UpdateError(
+                    "name",
+                    f"update of {site}: found the name {reprlib.repr(name)}, expected printable text of at most "
+                    f"{MAX_NAME} characters",
+                )
+            if claims_more_than_it_holds(value):
+                raise UpdateError(
+                    "not_plain",
+                    f"update of {site}: {name}: found the shape {list(value.shape)} over fewer values, expected each "
+                    "element to have its own",
+                )
 
     def _restore(self, site: str, difference: StateDict, wire_dtype: Any) -> Mapping[str, torch.Tensor]:
         if wire_dtype != BFLOAT16:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from rt_flare.core.finite_check import first_not_finite
 from rt_flare.core.pieces import pieces
-from rt_flare.core.state_dict import StateDict, TensorSpec, is_finite, largest_magnitude
+from rt_flare.core.state_dict import StateDict, TensorSpec, largest_magnitude
 from rt_flare.errors import StateDictError
 
 __all__ = [
@@ -80,7 +81,7 @@ class RestoredState(Mapping[str, torch.Tensor]):
     """``base + difference`` in the dtypes of ``base``, as `to_difference` splits them.
 
     An entry is made when it is asked for, and not kept: a whole update needs no more memory than its difference. Who
-    goes through all of them takes `pieces`, which never leave the processor's cache.
+    goes through all of them takes `parts`, whose sums never leave the processor's cache.
 
     Attributes:
         nbytes: memory of the difference.
@@ -109,20 +110,18 @@ class RestoredState(Mapping[str, torch.Tensor]):
         if not is_rounded(before.dtype):
             return sent
         restored = torch.empty_like(before)
-        for (out,), piece in zip(pieces(restored), self.pieces(name), strict=True):
-            out.copy_(piece)
+        for (out,), (start, change) in zip(pieces(restored), self.parts(name), strict=True):
+            torch.add(start, change, out=out)
         return restored
 
     def specs(self) -> dict[str, TensorSpec]:
         """Shape and dtype of every restored entry."""
         return {name: TensorSpec(tuple(sent.shape), self._base[name].dtype) for name, sent in self._difference.items()}
 
-    def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """The restored entry in flat pieces, as `core.pieces.pieces` cuts; not to be changed."""
+    def parts(self, name: str, **size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        """The restored entry in flat pieces, as `core.pieces.pieces` cuts: each is the sum of what is given for it."""
         sent, before = self._difference[name], self._base[name]
-        if is_rounded(before.dtype):
-            return (start + change for start, change in pieces(before, sent))
-        return (piece for (piece,) in pieces(sent))
+        return pieces(before, sent, **size) if is_rounded(before.dtype) else pieces(sent, **size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._difference)
@@ -139,12 +138,12 @@ class RestoredState(Mapping[str, torch.Tensor]):
         for name, sent in self._difference.items():
             dtype = self._base[name].dtype
             if not is_rounded(dtype):
-                finite = is_finite(sent)
+                finite = first_not_finite({name: sent}) is None
             else:
                 # Below half of the largest number, the sum cannot leave the dtype; else it is looked at.
                 magnitude = largest_magnitude(sent)
                 small = max(magnitude, base_magnitudes[name]) <= torch.finfo(dtype).max / 2
-                finite = small or (math.isfinite(magnitude) and is_finite(self[name]))
+                finite = small or (math.isfinite(magnitude) and first_not_finite({name: self[name]}) is None)
             if not finite:
                 return name
         return None

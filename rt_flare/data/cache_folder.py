@@ -37,7 +37,7 @@ def cache_folder(data_root: Path, environment: Mapping[str, str] = os.environ) -
     """Return the folder for what is derived from ``data_root``, made if missing, or None if none can be written.
 
     It is ``decoded_cache`` beside ``data_root``, or the folder that the variable ``RT_FLARE_DECODED_CACHE_DIR``
-    names.
+    names. Where it is made here, no other user of the machine sees into it.
 
     Raises:
         ConfigError: the variable names a folder inside ``data_root``, which is read only.
@@ -47,7 +47,7 @@ def cache_folder(data_root: Path, environment: Mapping[str, str] = os.environ) -
     if folder.resolve().is_relative_to(data_root.resolve()):
         raise ConfigError(f"{CACHE_DIR_VARIABLE}: found {folder}, expected a folder outside of the data {data_root}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         writable = False

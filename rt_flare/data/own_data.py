@@ -47,6 +47,11 @@ class OwnData(BaseModel):
     sha256: Annotated[str, AfterValidator(_checked_hash)] = ""
     cache_max_bytes: int | None = Field(default=None, ge=0)
 
+    @property
+    def needs_credentials(self) -> bool:
+        """Whether the shard is in a storage that the site itself must be let in to."""
+        return "://" in self.shard and not self.shard.startswith(("http://", "https://"))
+
 
 def read_own_data(folder: Path, environment: Mapping[str, str]) -> OwnData:
     """Return what ``RT_FLARE_DATA_ROOT``, ``RT_FLARE_SHARD``, ``RT_FLARE_SHARD_SHA256``, ``RT_FLARE_CACHE_MAX_BYTES``

@@ -66,7 +66,8 @@ class RemoteImages:
         if place.exists():
             return place
         lock = cache_home() / "images" / "locks" / f"{int(place.name[:8], 16) % _NUM_LOCKS:03x}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        place.parents[1].mkdir(mode=0o700, parents=True, exist_ok=True)  # for this user alone
+        lock.parent.mkdir(exist_ok=True)
         with FileLock(lock):
             if not place.exists():
                 write_bytes(place, self._fetch(url))

@@ -31,7 +31,8 @@ class SiteCache:
 
     ``shards/{sha256}/`` with ``shards/{sha256}.json`` beside it is a complete shard. The JSON file says how large it
     is, and its date is that of the last use. ``{index}`` is a link to the shard that got this index last.
-    What an instance handed out is in use, and stays, until `close` or the end of the process.
+    What an instance handed out is in use, and stays, until `close` or the end of the process. Other users of the
+    machine see none of it.
 
     Args:
         data_dir: the folder, made if missing.
@@ -46,8 +47,8 @@ class SiteCache:
         self.lock_timeout_seconds = lock_timeout_seconds
         self._shards = data_dir / "shards"
         self._incoming = data_dir / "incoming"
-        self._shards.mkdir(parents=True, exist_ok=True)
-        self._incoming.mkdir(exist_ok=True)
+        for folder in (self._shards, self._incoming):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._uses = UseLocks(self._shards)
         self._flushes: list[threading.Thread] = []
 

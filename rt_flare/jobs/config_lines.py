@@ -13,6 +13,7 @@ from pyhocon import ConfigFactory
 from pyhocon.exceptions import ConfigException
 from pyparsing import ParseBaseException
 
+from rt_flare.core.hocon_text import refuse_outside_references
 from rt_flare.errors import ConfigError
 
 __all__ = ["Setting", "read_settings", "replace_values"]
@@ -101,6 +102,7 @@ def _indent(text: str) -> str:
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
+    refuse_outside_references(text, where)
     try:
         plain = ConfigFactory.parse_string(text).as_plain_ordered_dict()
     except (AttributeError, ConfigException, ParseBaseException) as error:

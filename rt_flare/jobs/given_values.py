@@ -22,6 +22,7 @@ _SERVER = {
     "round_timeout_seconds": "ROUND_TIMEOUT_SECONDS",
     "deterministic": "DETERMINISTIC",
     "keep_last": "KEEP_LAST",
+    "max_samples_per_site": "MAX_SAMPLES_PER_SITE",
     "seed": "SEED",
     "task_request_interval": "TASK_REQUEST_INTERVAL",
 }

@@ -111,8 +111,11 @@ class JobResults:
         with storage_errors(self.place, "look into"):
             there = file_system.isfile(path)
         if not there:
-            raise JobError(f"{self.place}: no result {name!r}; list them with rt-flare results")
+            raise self._unknown(name)
         return file_system, path
+
+    def _unknown(self, name: str) -> JobError:
+        return JobError(f"{self.place}: no result {name!r}; list them with rt-flare results")
 
 
 def publish_results(folder: Path, url: str) -> None:

@@ -20,7 +20,9 @@ def default_sites(job_folder: Path) -> list[str]:
     """
     meta = _read(job_folder, "meta")
     if meta is None:
-        raise JobError(f"{job_folder}: no meta.json or meta.conf, expected a job folder of NVFlare")
+        raise JobError(
+            f"{job_folder}: no meta.json or meta.conf, expected a job of NVFlare, or a project with rt_flare.toml"
+        )
     client = _read(job_folder / "app" / "config", "config_fed_client")
     shards = client.get("SITE_SHARDS") if client else None
     if shards:

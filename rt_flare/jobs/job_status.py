@@ -159,7 +159,7 @@ class JobStatus(_Part):
         return seconds_since(self.submitted_at) if self.state is JobState.PENDING else 0.0
 
     def document(self) -> dict[str, Any]:
-        """The content of ``status.json``."""
+        """The content of ``status.json`` (schema ``job_status.schema.json``)."""
         return {"schema": _SCHEMA, **self.model_dump(mode="python"), "state": self.state.value} | {
             "progress": {**self.progress.model_dump(), "verdict": self.progress.verdict and self.progress.verdict.value}
         }

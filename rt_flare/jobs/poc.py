@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from typing import Any, Self
 
 import psutil
 
+from rt_flare.core.credentials import without_credentials
 from rt_flare.errors import DeploymentError
 from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.owned_processes import OwnedProcesses
 from rt_flare.jobs.plain_path import is_plain
 from rt_flare.jobs.poc_kits import ADMIN, SERVER, private_environment, provision_kits, start_command
 from rt_flare.jobs.render import check_sites
+from rt_flare.jobs.storage_credentials import site_environment
 
 __all__ = ["PocDeployment"]
 
@@ -126,6 +129,7 @@ class PocDeployment:
 
         Raises:
             DeploymentError: it is running.
+            ConfigError: the site's own settings on its data cannot be used.
         """
         kit = self.kit(site)
         if self._is_running(site):
@@ -133,11 +137,13 @@ class PocDeployment:
         (kit / "transfer").mkdir(exist_ok=True)
         # What the log holds already is from an earlier start.
         self._log_offsets[site] = self.log(site).stat().st_size if self.log(site).is_file() else 0
+        # The server signs URLs for the sites: they need no key to the storage.
+        inherited = os.environ if site == "server" else site_environment(kit / "local", os.environ)
         with (kit / "console.log").open("ab") as output:
             self._running[site] = self._owned.start(
                 [*self.run_in.get(site, ()), *start_command(kit)],
                 cwd=kit,
-                environment=private_environment(self.folder),
+                environment=private_environment(self.folder, inherited),
                 output=output,
             )
 
@@ -182,7 +188,7 @@ class PocDeployment:
             done = subprocess.run(
                 [*command, str(self.admin_kit)],
                 cwd=self.folder,
-                env=private_environment(self.folder),
+                env=private_environment(self.folder, without_credentials(os.environ)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

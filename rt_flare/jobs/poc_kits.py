@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rt_flare.core.credentials import without_credentials
 from rt_flare.core.durable_io import read_json, write_json
 from rt_flare.errors import DeploymentError
 from rt_flare.jobs.site_outcomes import OUTCOMES_COMPONENT
@@ -84,7 +85,7 @@ def provision_kits(
     done = subprocess.run(
         command,
         cwd=folder,
-        env=private_environment(folder),
+        env=private_environment(folder, without_credentials(os.environ)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -101,14 +102,14 @@ def provision_kits(
     return kits
 
 
-def private_environment(folder: Path) -> dict[str, str]:
-    """The environment for NVFlare's processes: our interpreter's programs first, a home folder of the deployment's.
+def private_environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """``inherited`` for NVFlare's processes: our interpreter's programs first, a home folder of the deployment's.
 
     NVFlare writes to the home folder; a deployment must not change the user's settings.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("NVFL_", "NVFLARE_STARTUP"))}
+    environment = {key: value for key, value in inherited.items() if not key.startswith(("NVFL_", "NVFLARE_STARTUP"))}
     programs = str(Path(sys.executable).parent)
     return environment | {"HOME": str(home), "PATH": f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"}
 

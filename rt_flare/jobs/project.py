@@ -5,10 +5,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rt_flare.configs import FederationConfig, TrainingConfig
 from rt_flare.data.shard_names import find_shards
@@ -30,6 +30,8 @@ class ProjectConfig(BaseModel):
         model_args: its keyword arguments.
         shards: folder with ``shard_0001.zip`` and on, one per site; or the same in a storage, as a URL that the server
             signs.
+        data_root: folder that every site has its data in already, absolute; then there are no shards. "" for none.
+        checkpoint: state dict file to start from; "" builds the model anew.
         adapter: name of the dataset adapter; "" for the template's. ``adapter_args`` are its options.
         requirements: file with what the module needs beyond rt_flare; need not exist.
         extra_files: files that go along with the module.
@@ -44,6 +46,8 @@ class ProjectConfig(BaseModel):
     model: str = "Model"
     model_args: dict[str, Any] = Field(default_factory=dict)
     shards: str = "shards"
+    data_root: str = ""
+    checkpoint: str = ""
     adapter: str = ""
     adapter_args: dict[str, Any] = Field(default_factory=dict)
     requirements: str = "requirements.txt"
@@ -57,6 +61,14 @@ class ProjectConfig(BaseModel):
         if not value.isidentifier():
             raise ValueError(f"expected the name of a class or function in model_def, found {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _data_is_in_one_place(self) -> Self:
+        if self.data_root and "shards" in self.model_fields_set:
+            raise ValueError("found shards and data_root, expected one of them")
+        if self.data_root and not PurePosixPath(self.data_root).is_absolute():
+            raise ValueError(f"data_root: expected an absolute path, the same at every site, found {self.data_root!r}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -78,8 +90,8 @@ class Project:
 
     @property
     def shards_dir(self) -> Path | None:
-        """The folder of the shards; None when they lie in a storage."""
-        return None if "://" in self.config.shards else self.folder / self.config.shards
+        """The folder of the shards; None when they lie in a storage, or the data is at the sites."""
+        return None if self.config.data_root or "://" in self.config.shards else self.folder / self.config.shards
 
 
 def is_project(folder: Path) -> bool:
@@ -112,7 +124,8 @@ def render_project(
     Args:
         project: the project.
         out: the job folder (see `render_job`).
-        sites: names of the sites; None takes ``site-1`` and on, one for each shard.
+        sites: names of the sites; None takes ``site-1`` and on, one for each shard, or ``min_clients`` of them where
+            the data is at the sites.
         data_dir: folder on the sites that shards are unpacked into; "" takes the template's.
 
     Returns:
@@ -123,9 +136,14 @@ def render_project(
     """
     config = project.config
     if sites is None:
-        if project.shards_dir is None:
+        if config.data_root:
+            number = config.federation.min_clients
+        elif project.shards_dir is None:
             raise ConfigError(f"{project.folder / PROJECT_FILE}: shards is a URL: name the sites, one for each shard")
-        sites = [f"site-{n}" for n in range(1, len(find_shards(project.shards_dir)) + 1)]
+        else:
+            number = len(find_shards(project.shards_dir))
+        sites = [f"site-{n}" for n in range(1, number + 1)]
+    checkpoint = [project.folder / config.checkpoint] if config.checkpoint else []
     job = render_job(
         out=out,
         model_def=project.model_def,
@@ -135,11 +153,13 @@ def render_project(
         model_path=f"model_def.{config.model}",
         model_args=config.model_args,
         shards_dir=project.shards_dir or "",
-        shards_url="" if project.shards_dir else config.shards,
+        shards_url="" if project.shards_dir or config.data_root else config.shards,
         data_dir=data_dir,
+        data_root=config.data_root,
         adapter=config.adapter,
         adapter_args=config.adapter_args,
         template=config.template,
-        extra_files=[project.folder / name for name in config.extra_files],
+        server_variables={"INITIAL_CHECKPOINT": Path(config.checkpoint).name} if config.checkpoint else None,
+        extra_files=[*(project.folder / name for name in config.extra_files), *checkpoint],
     )
     return job, list(sites)

@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt_flare.catalog import load_catalog
 from rt_flare.configs import FederationConfig, TrainingConfig
@@ -23,6 +23,9 @@ from rt_flare.jobs.given_values import client_values, server_values, with_templa
 from rt_flare.jobs.job_timeouts import with_timeouts
 from rt_flare.jobs.template import JobTemplate, load_template
 from rt_flare.jobs.user_modules import sibling_modules
+
+if TYPE_CHECKING:
+    from rt_flare.data.verify_report import VerifyReport
 
 __all__ = ["check_sites", "custom_files", "render_job"]
 
@@ -53,6 +56,7 @@ def render_job(
     client_variables: Mapping[str, Any] | None = None,
     template: str = "rt_fedavg",
     extra_files: Sequence[Path] = (),
+    on_shards: Callable[[VerifyReport], None] | None = None,
 ) -> Path:
     """Write the job folder ``out``, which must not exist, or be a job folder: that one is replaced.
 
@@ -79,6 +83,9 @@ def render_job(
         client_variables: further variables of the template's client configuration.
         template: name of the job template.
         extra_files: files to put beside ``model_def.py``.
+        on_shards: called with what the shards hold, every image decoded, where ``num_classes`` is taken from them: who
+            checks them as well need not read them again, and judges what is wrong with them. None reads the manifests
+            only.
 
     Returns:
         ``out``.
@@ -103,7 +110,7 @@ def render_job(
     # The folder may exist on the sites only; where it is here, what is wrong is found before anything is sent.
     local_shards = find_shards(Path(shards_dir)) if str(shards_dir) and Path(shards_dir).is_dir() else []
     site_shards = _assign_shards(sites, shards_url or shards_dir, local_shards)
-    training = _with_num_classes(training, chosen, adapter, local_shards)
+    training = _with_num_classes(training, chosen, adapter, local_shards, data_dir, on_shards)
     model = _given(MODEL_PATH=config_text(model_path, "model_path"), MODEL_ARGS=config_object(model_args, "model_args"))
     job = chosen.with_variables(
         server={
@@ -167,13 +174,30 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _with_num_classes(
-    training: TrainingConfig, template: JobTemplate, adapter: str, shards: Sequence[Path]
+    training: TrainingConfig,
+    template: JobTemplate,
+    adapter: str,
+    shards: Sequence[Path],
+    data_dir: Path | str,
+    on_shards: Callable[[VerifyReport], None] | None,
 ) -> TrainingConfig:
     values = with_template_values(training, template)
     of_images = "NUM_CLASSES" in template.client and (adapter or template.client.get("ADAPTER")) == "manifest"
     if not of_images or not shards_have_manifests(shards, values.manifest_file):
         return training
-    num_classes = infer_num_classes(shards, values.num_classes, manifest_file=values.manifest_file)
+    if on_shards is None:
+        num_classes = infer_num_classes(shards, values.num_classes, manifest_file=values.manifest_file)
+    else:
+        from rt_flare.data.verify_shards import VerifyOptions, verify_shards
+
+        options = VerifyOptions(
+            num_classes=values.num_classes,
+            manifest_file=values.manifest_file,
+            data_dir=str(data_dir or template.client.get("DATA_DIR") or VerifyOptions.data_dir),
+        )
+        report = verify_shards(shards[0].parent, options)
+        on_shards(report)
+        num_classes = values.num_classes or report.num_classes
     return training.model_copy(update={"num_classes": num_classes})
 
 

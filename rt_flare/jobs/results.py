@@ -12,7 +12,7 @@ from rt_flare.errors import JobError
 from rt_flare.jobs.doctor import find_root_cause
 from rt_flare.jobs.outcome import SUMMARY_FILE, JobState, RunOutcome, read_summary
 
-__all__ = ["collect_results", "downloaded_outcome"]
+__all__ = ["collect_results", "downloaded_outcome", "result_files"]
 
 
 def collect_results(outcome: RunOutcome, job_dir: Path, *, resumed: bool = False) -> list[Path]:
@@ -77,6 +77,11 @@ def downloaded_outcome(folder: Path) -> RunOutcome:
         site_dirs={},
         site_logs={},
     )
+
+
+def result_files(outcome: RunOutcome) -> dict[Path, Path]:
+    """Every result by its place below the job's folder (see `collect_results`), and the file where it is now."""
+    return dict(_copies(outcome))
 
 
 def _copies(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:

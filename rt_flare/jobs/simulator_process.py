@@ -9,6 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from rt_flare.jobs.storage_credentials import keep_credentials
+
 
 def main(arguments: list[str]) -> int:
     """Run the simulator and return its status: 0 when the job ended without a fatal error.
@@ -20,6 +22,8 @@ def main(arguments: list[str]) -> int:
     job_folder, root, sites, threads, folder = arguments
     # NVFlare puts sys.executable into a command line that it splits again.
     sys.executable = shlex.quote(sys.executable)
+    # The server, a thread of this process, signs URLs for the sites: their processes need no key to the storage.
+    keep_credentials(f"{root}/local")
 
     from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner
 

@@ -14,9 +14,14 @@ def with_last_errors(status: JobStatus, outcome: RunOutcome) -> JobStatus:
 
     Nobody may have looked between a site's error and the end of the job that it failed.
     """
-    last = outcome.rounds[-1].contributions if outcome.rounds else []
+    last_round = outcome.rounds[-1] if outcome.rounds else None
+    last = last_round.contributions if last_round else []
     errors = {c.site: c.failure for c in last if c.status is ContributionStatus.FAILED and c.failure is not None}
     fine = {c.site for c in last if c.status is ContributionStatus.ACCEPTED}
+    paged = last_round.paged if last_round else None
+    if paged is not None and paged.rejected + paged.failed + paged.missing == len(last):
+        # The record of a large job names only sites that were not accepted, and here it names them all.
+        fine = {site.name for site in status.sites} - {c.site for c in last}
     if outcome.error is not None and outcome.error.site is not None:
         errors.setdefault(outcome.error.site, outcome.error)
         fine.discard(outcome.error.site)

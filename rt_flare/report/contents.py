@@ -20,7 +20,7 @@ from rt_flare.report.metric_series import metric_names, metric_series
 from rt_flare.report.phase_chart import PhaseChart, phase_chart
 from rt_flare.report.round_rows import RoundDetail, RoundRow, VerdictRow, round_details, round_rows, verdict_rows
 from rt_flare.report.run_folder import RunFolder, SavedModel
-from rt_flare.report.site_rows import SiteRow, WarningRow, site_rows, warning_rows
+from rt_flare.report.site_rows import SiteRow, WarningRow
 
 __all__ = ["FileRow", "ReportContents", "ShownConfig", "report_contents"]
 
@@ -119,10 +119,10 @@ def report_contents(run: RunFolder, *, seen_from: Path) -> ReportContents:
         phases=phase_chart(records),
         metric_columns=tuple(names[:3]),
         rounds=tuple(round_rows(records)),
-        details=tuple(round_details(records)),
+        details=tuple(round_details(records, run.contributions)),
         troubled=tuple(verdict_rows(records)),
-        sites=tuple(site_rows(records)),
-        warnings=tuple(warning_rows(records)),
+        sites=tuple(run.sites.site_rows()),
+        warnings=tuple(run.sites.warning_rows()),
         versions=_versions(run.models),
         environments=tuple(_environments(run)),
         configs=tuple(_shown(config.path, config.content) for config in run.configs),

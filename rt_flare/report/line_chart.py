@@ -109,10 +109,16 @@ def line_chart(series: MetricSeries, *, key: str, subtitle: str, shared: Scale |
             "x": xs,
             "values": [[shown_number(value, 6) for value in values] for _, _, values in named],
         },
-        note=f"The {len(series.lines)} sites furthest from the median of {series.num_sites}; the area holds all sites."
-        if series.median
-        else "",
+        note=_note(series),
     )
+
+
+def _note(series: MetricSeries) -> str:
+    if not series.median:
+        return ""
+    if not series.lines:
+        return f"The area holds all {series.num_sites} sites."
+    return f"The {len(series.lines)} sites furthest from the median of {series.num_sites}; the area holds all sites."
 
 
 def series_scale(*series: MetricSeries) -> Scale:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rt_flare.core.round_record import RoundRecord
+from rt_flare.core.round_record import Contribution, PagedContributions, RoundRecord, Spread
 
 __all__ = ["MetricSeries", "SiteLine", "metric_names", "metric_series"]
 
@@ -35,7 +35,8 @@ class MetricSeries:
         rounds: the points: 0-based rounds that produced the models; -1 is the model that the job started from.
         mean: sample-weighted mean over the sites; None where the record has none.
         low, median, high: over the sites' finite values; given only when not every site has a line.
-        lines: of the sites, by name; with more than 10 sites, of the 10 that are furthest from the median.
+        lines: of the sites, by name; with more than 10 sites, of the 10 that are furthest from the median; none when
+            the records do not hold the sites' values (see `PagedContributions`).
         num_sites: sites that reported the metric.
     """
 
@@ -54,8 +55,9 @@ def metric_names(records: Sequence[RoundRecord]) -> list[str]:
     """Names of all metrics: loss and accuracy first, the others by the alphabet."""
     names = {name for record in records for name in (*record.train_metrics, *(record.global_metrics or {}))}
     for record in records:
-        for contribution in record.contributions:
-            names |= contribution.train_metrics.keys() | contribution.received_model_metrics.keys()
+        paged: list[Contribution | PagedContributions] = [] if record.paged is None else [record.paged]
+        for given in (*record.contributions, *paged):
+            names |= given.train_metrics.keys() | given.received_model_metrics.keys()
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
@@ -66,11 +68,16 @@ def metric_series(records: Sequence[RoundRecord], metric: str, *, of_global_mode
     With more than 1,000 rounds every n-th is taken, and the last one.
     """
     sites: dict[str, dict[int, float]] = defaultdict(dict)
+    spreads: dict[int, Spread] = {}
     means: dict[int, float] = {}
     before = -1
     for record in records:
         point = before if of_global_model else record.round
-        for contribution in record.contributions:
+        if record.paged is not None:
+            held = record.paged.received_model_metrics if of_global_model else record.paged.train_metrics
+            if metric in held:
+                spreads[point] = held[metric]
+        for contribution in record.contributions if record.paged is None else ():
             found = contribution.received_model_metrics if of_global_model else contribution.train_metrics
             if metric in found:
                 sites[contribution.site][point] = found[metric]
@@ -78,11 +85,14 @@ def metric_series(records: Sequence[RoundRecord], metric: str, *, of_global_mode
         if metric in mean:
             means[record.round] = mean[metric]
         before = record.round
-    rounds = _points({*means, *(point for values in sites.values() for point in values)})
+    rounds = _points({*means, *spreads, *(point for values in sites.values() for point in values)})
     if not rounds:
         return None
     middle = {point: _spread(sites, point) for point in rounds} if len(sites) > MAX_LINES else {}
     chosen = _furthest(sites, {point: spread[1] for point, spread in middle.items()}) if middle else sorted(sites)
+    if spreads:
+        held_values = {point: (s.low, s.median, s.high) for point, s in spreads.items()}
+        middle = {point: held_values.get(point, (None, None, None)) for point in rounds}
     low, median, high = ([middle[point][part] for point in rounds] if middle else [] for part in range(3))
     return MetricSeries(
         metric=metric,
@@ -93,7 +103,7 @@ def metric_series(records: Sequence[RoundRecord], metric: str, *, of_global_mode
         median=tuple(median),
         high=tuple(high),
         lines=tuple(SiteLine(site, tuple(sites[site].get(point) for point in rounds)) for site in chosen),
-        num_sites=len(sites),
+        num_sites=max((spread.num_sites for spread in spreads.values()), default=len(sites)),
     )
 
 

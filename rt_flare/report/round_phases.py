@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rt_flare.core.round_record import Contribution, RoundRecord
@@ -54,24 +55,37 @@ def round_phases(record: RoundRecord) -> tuple[Phase, ...]:
     aggregate = min(_time(record.aggregate_seconds), total - (collect or 0.0))
     save = min(_time(record.save_seconds), total - (collect or 0.0) - aggregate)
     parts = dict.fromkeys(PHASES, 0.0)
-    work = [_time(c.work_seconds) for c in record.contributions if c.work_seconds is not None]
+    work = _longest_work(record)
     if collect is None:
         parts["collecting"] = total
     else:
         parts |= {"aggregating": aggregate, "saving": save, "other": total - collect - aggregate - save}
-        if work:
-            parts["training"] = min(max(work), collect)
+        if work is not None:
+            parts["training"] = min(work, collect)
             parts["waiting"] = collect - parts["training"]
         else:
             parts["collecting"] = collect
     return tuple(Phase(name, seconds) for name, seconds in parts.items() if seconds > 0.0005)
 
 
-def site_times(record: RoundRecord, *, limit: int) -> list[SiteTime]:
-    """The sites' times of one round, the slowest first, silent ones before them; at most ``limit``."""
+def site_times(record: RoundRecord, contributions: Sequence[Contribution], *, limit: int) -> list[SiteTime]:
+    """The sites' times of one round, the slowest first, silent ones before them; at most ``limit``.
+
+    Args:
+        record: the round.
+        contributions: all of the round.
+        limit: see above.
+    """
     collect = _time(record.seconds if record.collect_seconds is None else record.collect_seconds)
-    ranked = sorted(record.contributions, key=lambda c: (-_arrival(c), c.site))
+    ranked = sorted(contributions, key=lambda c: (-_arrival(c), c.site))
     return [_site_time(contribution, collect) for contribution in ranked[:limit]]
+
+
+def _longest_work(record: RoundRecord) -> float | None:
+    if record.paged is not None:
+        spread = record.paged.work_seconds
+        return None if spread is None else _time(spread.high)
+    return max((_time(c.work_seconds) for c in record.contributions if c.work_seconds is not None), default=None)
 
 
 def _site_time(contribution: Contribution, collect: float) -> SiteTime:

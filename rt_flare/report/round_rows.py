@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rt_flare.core.round_record import RoundRecord, Verdict
+from rt_flare.core.round_record import Contribution, RoundRecord, Verdict
 from rt_flare.report.phase_chart import Bar, phase_bar, site_bar
 from rt_flare.report.round_phases import Phase, SiteTime, round_phases, site_times
 
@@ -57,7 +57,7 @@ def round_rows(records: Sequence[RoundRecord]) -> list[RoundRow]:
     phases = [round_phases(record) for record in records]
     longest = max((sum(phase.seconds for phase in parts) for parts in phases), default=0.0)
     return [
-        RoundRow(record, len(record.accepted), parts, tuple(phase_bar(parts, longest)))
+        RoundRow(record, record.num_accepted, parts, tuple(phase_bar(parts, longest)))
         for record, parts in zip(records, phases, strict=True)
     ]
 
@@ -65,16 +65,27 @@ def round_rows(records: Sequence[RoundRecord]) -> list[RoundRow]:
 def verdict_rows(records: Sequence[RoundRecord]) -> list[VerdictRow]:
     """The rounds that were not OK."""
     return [
-        VerdictRow(
-            record, tuple(record.verdict_reasons[:MAX_REASONS]), max(0, len(record.verdict_reasons) - MAX_REASONS)
-        )
+        VerdictRow(record, tuple(record.verdict_reasons[:MAX_REASONS]), _num_more(record))
         for record in records
         if record.verdict is not Verdict.OK
     ]
 
 
-def round_details(records: Sequence[RoundRecord]) -> list[RoundDetail]:
-    """The sites' times of up to 30 rounds: all, or those that were not OK and the longest of the others."""
+def _num_more(record: RoundRecord) -> int:
+    num_reasons = len(record.verdict_reasons) if record.paged is None else record.num_sites - record.num_accepted
+    return max(0, num_reasons - MAX_REASONS)
+
+
+def round_details(
+    records: Sequence[RoundRecord],
+    contributions: Callable[[RoundRecord], Sequence[Contribution]] = lambda record: record.contributions,
+) -> list[RoundDetail]:
+    """The sites' times of up to 30 rounds: all, or those that were not OK and the longest of the others.
+
+    Args:
+        records: the rounds.
+        contributions: gives those of a round, where its record does not hold them.
+    """
     chosen = list(records)
     if len(records) > MAX_DETAILS:
         ranked = sorted(records, key=lambda r: (r.verdict is Verdict.OK, -_duration(r), r.round))
@@ -83,14 +94,15 @@ def round_details(records: Sequence[RoundRecord]) -> list[RoundDetail]:
         kept = min(troubled, MAX_DETAILS // 2)
         chosen = [*ranked[:kept], *ranked[troubled : troubled + MAX_DETAILS - kept]]
         chosen.sort(key=lambda record: record.round)
-    return [_detail(record) for record in chosen if record.contributions]
+    parts = [(record, contributions(record)) for record in chosen]
+    return [_detail(record, given) for record, given in parts if given]
 
 
-def _detail(record: RoundRecord) -> RoundDetail:
-    times = site_times(record, limit=MAX_SITES)
+def _detail(record: RoundRecord, contributions: Sequence[Contribution]) -> RoundDetail:
+    times = site_times(record, contributions, limit=MAX_SITES)
     longest = max(t.travel_seconds + (t.work_seconds or 0.0) + t.idle_seconds for t in times)
     sites = tuple((time, tuple(site_bar(time, longest))) for time in times)
-    return RoundDetail(record, sites, len(record.contributions) - len(times))
+    return RoundDetail(record, sites, record.num_sites - len(times))
 
 
 def _duration(record: RoundRecord) -> float:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rt_flare.core.contribution_pages import contributions_of, read_page
 from rt_flare.core.durable_io import read_json
 from rt_flare.core.environment import ENVIRONMENT_FILE, Environments, read_environments
 from rt_flare.core.ledger import Ledger
+from rt_flare.core.round_record import Contribution, RoundRecord
 from rt_flare.errors import ConfigError, JobError
 from rt_flare.jobs.hocon import read_hocon
 from rt_flare.jobs.outcome import SUMMARY_FILE, read_summary
+from rt_flare.report.site_rows import SiteTally, tally_sites
 
 __all__ = ["ConfigFile", "ResultFile", "RunFolder", "SavedModel", "read_run"]
 
@@ -45,8 +50,14 @@ class SavedModel(BaseModel):
     round: int
     model_path: str
     num_samples: int | None
-    contributors: list[str]
+    num_contributors: int = Field(validation_alias="contributors")
     versions: dict[str, str]
+
+    @field_validator("num_contributors", mode="before")
+    @classmethod
+    def _count(cls, contributors: Any) -> Any:
+        # Of a large job, all names of all models would not fit into memory.
+        return len(contributors) if isinstance(contributors, list) else contributors
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class RunFolder:
     Attributes:
         folder: the folder with ``files_out/``.
         ledger: the rounds and how the job ended.
+        sites: what each site gave.
         job_name: name of the job; "" when no ``meta.json`` tells.
         models: the saved models: the last, the best, then those of the rounds.
         environments: what server and sites run on; None where it is not recorded.
@@ -74,12 +86,20 @@ class RunFolder:
 
     folder: Path
     ledger: Ledger
+    sites: SiteTally
     job_name: str
     models: tuple[SavedModel, ...]
     environments: Environments | None
     configs: tuple[ConfigFile, ...]
     files: tuple[ResultFile, ...]
     notes: tuple[str, ...]
+
+    def contributions(self, record: RoundRecord) -> list[Contribution]:
+        """All contributions of a round; of a large job, those that can be read."""
+        try:
+            return contributions_of(record, self.folder / SUMMARY_FILE.parent)
+        except (OSError, ValueError):
+            return record.contributions  # `notes` say so already
 
 
 def read_run(path: Path) -> RunFolder:
@@ -100,6 +120,7 @@ def read_run(path: Path) -> RunFolder:
     return RunFolder(
         folder=folder,
         ledger=ledger,
+        sites=tally_sites(ledger.rounds, _contributions(folder, ledger.rounds, notes)),
         job_name=_job_name(folder, notes),
         models=tuple(_models(folder, notes)),
         environments=_environments(folder, notes),
@@ -132,6 +153,27 @@ def _find(path: Path) -> Path:
         named = ", ".join(str(folder) for folder in found[:5])
         raise JobError(f"{path}: found {len(found)} runs, expected one; name one of them: {named}")
     return found[0]
+
+
+def _contributions(
+    folder: Path, records: Sequence[RoundRecord], notes: list[str]
+) -> Iterator[tuple[int, Contribution]]:
+    """Every contribution with the position of its round: from the records, or from the files that these name."""
+    pages: dict[str, dict[int, int]] = defaultdict(dict)
+    for position, record in enumerate(records):
+        if record.paged is None:
+            yield from ((position, contribution) for contribution in record.contributions)
+        else:
+            pages[record.paged.file][record.round] = position
+    for file, positions in pages.items():
+        path = folder / SUMMARY_FILE.parent / file
+        try:
+            for round_number, contribution in read_page(path):
+                # A job that was resumed may have left rounds in it that came again.
+                if round_number in positions:
+                    yield positions[round_number], contribution
+        except (OSError, ValueError) as error:
+            notes.append(_left_out(folder, path, error))
 
 
 def _models(folder: Path, notes: list[str]) -> list[SavedModel]:

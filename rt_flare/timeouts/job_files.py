@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rt_flare.core.hocon_text import refuse_outside_references
 from rt_flare.errors import ConfigError
 
 __all__ = ["App", "Component", "ConfigFile", "JobFiles", "Kind", "is_job", "read_config", "read_job"]
@@ -148,6 +149,8 @@ def read_config(folder: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
     format_, file = ConfigFactory.search_config_format(f"{name}.json", [str(folder)])
     if file is None or Path(file).parent != folder:
         return None
+    if file.endswith(".conf"):
+        refuse_outside_references(Path(file).read_text(encoding="utf-8"), file)
     try:
         content = ConfigFactory.get_config_loader(format_).load_config(file).to_dict()
     except Exception as error:  # the parsers of three formats share no base class

@@ -202,3 +202,23 @@ def test_a_terminal_gets_a_table_and_a_pipe_a_line_per_change() -> None:
         view.show(running)
     assert "site-2" in capture.get()
     assert "\x1b" in capture.get()
+
+
+def test_results_of_a_run_folder_are_listed_as_those_of_a_job(rt_flare: RtFlare, ended: Path) -> None:
+    """J13: what rt-flare run left has no status."""
+    (ended / "status.json").unlink()
+    listed = json.loads(rt_flare("results", "jobs/digits", "--format", "json").stdout)["data"]["files"]
+    assert listed[0]["name"] == "files_out/client_2.log"
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/x", "a/b", "..", "a\\nb", "a\\\\b"])
+def test_a_job_whose_name_leads_elsewhere_is_refused(rt_flare: RtFlare, tmp_path: Path, name: str) -> None:
+    """J7: a folder that somebody else has made names no place outside of jobs/."""
+    job = tmp_path / "theirs"
+    job.mkdir()
+    (job / "meta.json").write_text(f'{{"name": "{name}", "deploy_map": {{"app": ["@ALL"]}}}}')
+    before = set(tmp_path.rglob("*"))
+    done = rt_flare("submit", "theirs", "--where", "simulator")
+    assert done.returncode == 4
+    assert "expected the name of a folder; or say --out DIR" in done.stdout + done.stderr
+    assert set(tmp_path.rglob("*")) == before

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nvflare.apis.client import Client
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_constant import ReturnCode, ServerCommandKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -23,9 +23,9 @@ from nvflare.app_common.app_event_type import AppEventType
 
 from rt_flare.components.aggregator import SampleWeightedAggregator
 from rt_flare.components.events import UPDATE_REJECTED, Rejection
-from rt_flare.components.wire import WIRE_DTYPE, WIRE_ERROR
+from rt_flare.components.wire import NUM_SAMPLES, WIRE_DTYPE, WIRE_ERROR
 from rt_flare.core.wire_dtype import BFLOAT16, to_difference
-from rt_flare.errors import NoAcceptedUpdateError
+from rt_flare.errors import ConfigError, NoAcceptedUpdateError
 
 SITES = ["site-1", "site-2", "site-3"]
 
@@ -50,11 +50,17 @@ class Round:
     """One round of an aggregator, as a controller would run it."""
 
     def __init__(
-        self, model: dict[str, Any], *, sites: list[str] = SITES, number: int = 4, deterministic: bool = False
+        self,
+        model: dict[str, Any],
+        *,
+        sites: list[str] = SITES,
+        number: int = 4,
+        deterministic: bool = False,
+        aggregator: SampleWeightedAggregator | None = None,
     ) -> None:
         self.engine = Engine(sites)
         self.number = number
-        self.aggregator = SampleWeightedAggregator(deterministic=deterministic)
+        self.aggregator = aggregator or SampleWeightedAggregator(deterministic=deterministic)
         self.fl_ctx = self.engine.contexts.new_context()
         learnable = make_model_learnable(model, {})
         self.fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, learnable, private=True, sticky=True)
@@ -92,6 +98,77 @@ def test_the_mean_is_weighted_by_samples() -> None:
     result = round_.weights()
     assert result["w"].tolist() == [4.0, 4.0]
     assert result["bn.num_batches_tracked"].item() == 5
+
+
+def test_a_site_that_takes_anothers_name_contributes_as_itself() -> None:
+    """X2: the name that NVFlare's server has verified counts, so that nobody can use up another one's turn."""
+    round_ = Round(model(0.0))
+    disguised = reply_of(model(5.0), 30)
+    disguised.set_header(ServerCommandKey.FL_CLIENT, Client("site-2", "token"))
+    assert round_.accept("site-1", disguised)
+    assert round_.accept("site-1", reply_of(model(1.0), 10))
+    again = reply_of(model(9.0), 30)
+    again.set_header(ServerCommandKey.FL_CLIENT, Client("site-2", "token"))
+    assert not round_.accept("site-3", again)
+    assert round_.reasons == ["duplicate"]
+    assert round_.weights()["w"].tolist() == [4.0, 4.0]
+
+
+def test_a_site_counts_with_no_more_samples_than_the_cap() -> None:
+    """X2: whatever number it gives; without a cap it counts as given."""
+    capped = SampleWeightedAggregator(max_samples_per_site=10)
+    round_ = Round(model(0.0), aggregator=capped)
+    assert round_.accept("site-1", reply_of(model(1.0), 10))
+    assert round_.accept("site-2", reply_of(model(5.0), 2**53))
+    assert round_.weights()["w"].tolist() == [3.0, 3.0]
+    assert SampleWeightedAggregator().counted(2**53) == 2**53
+    for wrong in (-1, 1.5, True, None):
+        with pytest.raises(ConfigError, match="max_samples_per_site"):
+            SampleWeightedAggregator(max_samples_per_site=wrong)  # type: ignore[arg-type]
+
+
+def test_tensors_that_share_memory_are_added_as_what_they_are() -> None:
+    """X2, M9: within an update, between two, and with the global model; nothing of them is changed."""
+    base = torch.zeros(2)
+    shared = torch.tensor([1.0, 3.0])
+    round_ = Round({"a": base, "b": base})
+    assert round_.accept("site-1", reply_of({"a": shared, "b": shared.view(2)}, 1))
+    assert round_.accept("site-2", reply_of({"a": shared, "b": torch.zeros(2)}, 1))
+    assert round_.accept("site-3", reply_of({"a": base, "b": base}, 2))
+    result = round_.weights()
+    assert (result["a"].tolist(), result["b"].tolist()) == ([0.5, 1.5], [0.25, 0.75])
+    assert (base.tolist(), shared.tolist()) == ([0.0, 0.0], [1.0, 3.0])
+    pointers = {tensor.data_ptr() for tensor in (base, shared, result["a"], result["b"])}
+    assert len(pointers) == 4
+
+
+def test_an_update_that_is_sent_again_in_a_later_round_is_refused() -> None:
+    """X2: what was accepted once is not accepted for another round."""
+    reply = reply_of(model(1.0), 10)
+    first = Round(model(0.0), number=4)
+    assert first.accept("site-1", reply)
+    later = Round(model(0.0), number=5)
+    assert not later.accept("site-1", reply, cookie=4)
+    assert later.reasons == ["wrong_round"]
+
+
+def test_a_refusal_is_one_bounded_line_of_the_log() -> None:
+    """X2, J10: no line of what a site sends passes for a record of the log."""
+    round_ = Round(model(0.0))
+    forged = "2026-01-01 00:00:00 - ServerRunner - ERROR - all is lost"
+    assert not round_.accept("site-1", reply_of(model(1.0), f"x\n{forged}\n" * 1_000))
+    assert not round_.accept("site-2", reply_of({f"w\n{forged}": torch.ones(2)}, 3))
+    for rejection in round_.engine.rejections:
+        assert len(rejection.message) <= 2_000
+        assert "\n" not in rejection.message
+
+
+def test_samples_of_any_kind_do_not_break_the_round() -> None:
+    """X2: two arrays have no one answer to whether they differ."""
+    round_ = Round(model(0.0))
+    meta = {NUM_SAMPLES: np.ones(2), MetaKey.NUM_STEPS_CURRENT_ROUND: np.zeros(2)}
+    assert not round_.accept("site-1", DXO(DataKind.WEIGHTS, data=model(1.0), meta=meta).to_shareable())
+    assert round_.reasons == ["unreadable"]
 
 
 def test_fedavgs_face_gives_the_same() -> None:

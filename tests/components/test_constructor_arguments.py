@@ -24,7 +24,7 @@ from rt_flare.components.writers import MetricsWriter, RoundSummaryWriter
 from rt_flare.errors import ConfigError
 
 OTHER_VALUES: dict[type, dict[str, Any]] = {
-    SampleWeightedAggregator: {"deterministic": True, "max_held_bytes": 5},
+    SampleWeightedAggregator: {"deterministic": True, "max_held_bytes": 5, "max_samples_per_site": 6},
     CustomPersistor: {
         "model_path": "pkg.mod.make",
         "model_args": {"width": 3},

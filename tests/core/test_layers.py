@@ -12,7 +12,7 @@ import pytest
 import rt_flare.core
 
 MODULES = sorted(Path(rt_flare.core.__file__).parent.glob("*.py"))
-THIRD_PARTY = {"numpy", "orjson", "psutil", "pydantic", "torch"}
+THIRD_PARTY = {"numpy", "orjson", "psutil", "pydantic", "pydantic_core", "torch"}
 
 
 def imported(path: Path) -> set[str]:

@@ -14,28 +14,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from rt_flare.core.durable_io import read_json, to_strict_json
+from rt_flare.core.durable_io import json_bytes, read_json, to_strict_json
 from rt_flare.core.ledger import (
     METRICS_FILE,
     METRICS_SUMMARY_FILE,
     ROUND_SUMMARY_FILE,
+    EncodedRounds,
     Ledger,
     metrics_document,
     metrics_summary_document,
     read_ledger,
 )
-from rt_flare.core.round_record import Contribution, ContributionStatus, Failure, RoundRecord, Verdict
+from rt_flare.core.round_record import (
+    Contribution,
+    ContributionStatus,
+    Failure,
+    PagedContributions,
+    RoundRecord,
+    Spread,
+    Verdict,
+)
 
 SCHEMAS = {
     "round_summary": ROUND_SUMMARY_FILE,
     "metrics": METRICS_FILE,
     "metrics_summary": METRICS_SUMMARY_FILE,
+    "job_status": "status.json",
     "model": "model_round_0.json",
     "environment": "environment.json",
+    "contribution": "contributions.d/000000.ndjson",
 }
-RECORDS = {"round": RoundRecord, "contribution": Contribution, "failure": Failure}
+RECORDS = {
+    "round": RoundRecord,
+    "contribution": Contribution,
+    "failure": Failure,
+    "paged": PagedContributions,
+    "spread": Spread,
+}
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 counts = st.integers(0, 2**53)
+finite = st.floats(allow_nan=False, allow_infinity=False)
 metrics = st.dictionaries(text, st.floats(), max_size=3)
 failures = st.builds(
     Failure,
@@ -60,6 +78,21 @@ contributions = st.builds(
     failure=st.none() | failures,
     work_seconds=st.none() | st.floats(),
 )
+spreads = st.builds(
+    Spread, low=st.none() | finite, median=st.none() | finite, high=st.none() | finite, num_sites=st.integers(1, 9)
+)
+pages = st.builds(
+    PagedContributions,
+    file=st.just("contributions.d/000000.ndjson"),
+    accepted=counts,
+    rejected=counts,
+    failed=counts,
+    missing=counts,
+    seconds=st.none() | spreads,
+    work_seconds=st.none() | spreads,
+    train_metrics=st.dictionaries(text, spreads, max_size=2),
+    received_model_metrics=st.dictionaries(text, spreads, max_size=2),
+)
 records = st.builds(
     RoundRecord,
     round=st.integers(0, 5),
@@ -75,6 +108,7 @@ records = st.builds(
     train_metrics=metrics,
     global_metrics=st.none() | metrics,
     contributions=st.lists(contributions, max_size=3),
+    paged=st.none() | pages,
 )
 ledgers = st.builds(
     Ledger,
@@ -192,6 +226,21 @@ def test_the_schema_refuses_other_documents(change: dict[str, Any]) -> None:
     validate(document, "round_summary")
     with pytest.raises(jsonschema.ValidationError):
         validate(document | change, "round_summary")
+
+
+@given(st.lists(ledgers, min_size=1, max_size=3))
+def test_a_closed_round_is_encoded_once_and_nothing_else_changes(
+    tmp_path_factory: pytest.TempPathFactory, versions: list[Ledger]
+) -> None:
+    """J10: the files are those that a writer without memory writes."""
+    folder, encoded = tmp_path_factory.getbasetemp() / "encoded", (EncodedRounds(), EncodedRounds())
+    for ledger in versions:
+        ledger.write_round_summary(folder, encoded[0])
+        ledger.write_metrics(folder, encoded[1])
+        rounds = [record.to_json() for record in ledger.rounds]
+        head = {"schema": "rt_flare.round_summary/1", **ledger.model_dump(exclude={"rounds"})}
+        assert (folder / ROUND_SUMMARY_FILE).read_bytes() == json_bytes({**head, "rounds": rounds})
+        assert (folder / METRICS_FILE).read_bytes() == json_bytes(metrics_document(ledger))
 
 
 def test_a_round_replaces_itself_and_stays_in_order() -> None:

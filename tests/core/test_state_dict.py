@@ -20,7 +20,6 @@ from rt_flare.core.state_dict import (
     check_fit,
     describe,
     fit_names,
-    is_finite,
     load_strictly,
     to_plain,
 )
@@ -236,17 +235,3 @@ def test_loading_refuses_what_does_not_fit_and_changes_nothing(change: Callable[
     with pytest.raises(StateDictError, match="does not fit the model"):
         load_strictly(model, state)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.complex64])
-def test_nan_is_found_in_every_dtype(dtype: torch.dtype) -> None:
-    """X2"""
-    assert is_finite(torch.tensor([1.0, 0.0]).to(dtype))
-    assert not is_finite(torch.tensor([1.0, float("nan")]).to(dtype))
-
-
-def test_exact_and_empty_tensors_are_finite() -> None:
-    """X2"""
-    assert is_finite(torch.tensor([2**62]))
-    assert is_finite(torch.tensor([True]))
-    assert is_finite(torch.empty(0))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from rt_flare.core import update_gate
 from rt_flare.core.ordered_mean import OrderedMean
 from rt_flare.core.sample_count import sample_count_problem
 from rt_flare.core.state_dict import StateDict, describe
-from rt_flare.core.update_gate import MAX_ENTRIES, UpdateGate
+from rt_flare.core.update_gate import MAX_ENTRIES, MAX_NAME, UpdateGate
 from rt_flare.core.weighted_mean import WeightedMean
 from rt_flare.core.wire_dtype import BFLOAT16, to_difference
 from rt_flare.errors import NoAcceptedUpdateError, UpdateError
@@ -62,6 +63,17 @@ BAD_UPDATES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "too many entries": ("too_many_entries", lambda: {"weights": dict.fromkeys(range(MAX_ENTRIES + 1), 0)}),
     "a value that is no tensor": ("not_plain", lambda: {"weights": changed(w=[1.0, 2.0])}),
     "a name that is no string": ("not_plain", lambda: {"weights": {**model(9), 7: torch.ones(1)}}),
+    "a name with a line of a log in it": ("name", lambda: {"weights": {**model(9), "w\nERROR": torch.ones(1)}}),
+    "a name without end": ("name", lambda: {"weights": {**model(9), "w" * (MAX_NAME + 1): torch.ones(1)}}),
+    "10^12 elements of one": ("not_plain", lambda: {"weights": changed(w=torch.ones(1).expand(10**6, 10**6))}),
+    "10^12 overlapping elements": (
+        "not_plain",
+        lambda: {"weights": changed(w=torch.ones(2 * 10**6).as_strided((10**6, 10**6), (1, 1)))},
+    ),
+    "an array of 10^12 elements": (
+        "not_plain",
+        lambda: {"weights": changed(w=np.broadcast_to(np.ones(1, np.float32), (10**6, 10**6)))},
+    ),
     "a sparse tensor": ("not_plain", lambda: {"weights": changed(w=torch.ones(4, 3).to_sparse())}),
     "a tensor without data": ("not_plain", lambda: {"weights": changed(w=torch.ones(4, 3, device="meta"))}),
     "an array of objects": ("not_plain", lambda: {"weights": changed(w=np.array([object()]))}),
@@ -285,3 +297,31 @@ def test_a_difference_in_a_round_without_a_model_is_refused() -> None:
     with pytest.raises(UpdateError) as caught:
         UpdateGate(ROUND, None).check("site-1", ROUND, difference, 5, BFLOAT16)
     assert caught.value.reason == "no_base"
+
+
+def test_a_million_names_are_refused_before_one_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X2: and a message names none of them."""
+    monkeypatch.setattr(update_gate, "to_plain", lambda state: pytest.fail("looked at"))
+    weights = dict.fromkeys(map(str, range(10**6)), torch.ones(1))
+    for reference in (describe(model(0)), None):
+        with pytest.raises(UpdateError, match="found 1000000 entries") as caught:
+            UpdateGate(ROUND, reference).check("site-1", ROUND, weights, 5)
+        assert caught.value.reason == "too_many_entries"
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (1, 10**12), (10**12, 1)])
+def test_a_shape_is_not_believed_in_a_job_without_a_model_either(shape: tuple[int, int]) -> None:
+    """X2, M8: the first update of a job that starts from its sites' weights is checked against itself."""
+    gate = UpdateGate(ROUND, None)
+    with pytest.raises(UpdateError, match="over fewer values"):
+        gate.check("site-1", ROUND, {"w": torch.ones(1).expand(shape)}, 5)
+    assert gate.check("site-1", ROUND, {"w": torch.ones(3), "b": torch.ones(4)[::2], "e": torch.ones(0, 9)}, 5)[1] == 5
+
+
+def test_names_are_told_in_one_line_of_bounded_length() -> None:
+    """X2, J10: what a site calls its weights cannot fill a log."""
+    weights = {**model(9), **{f"{n}{'x' * 900}": torch.ones(1) for n in range(50)}}
+    with pytest.raises(UpdateError, match="does not fit") as caught:
+        gate().check("site-1", ROUND, weights, 5)
+    assert len(str(caught.value)) < 2_000
+    assert "and 40 more" in str(caught.value)

@@ -268,3 +268,41 @@ def test_totals_are_kept() -> None:
 def test_sums_have_at_least_single_precision(dtype: torch.dtype, expected: torch.dtype | None) -> None:
     """M9"""
     assert accumulation_dtype(dtype) == expected
+
+
+@pytest.mark.parametrize("num_sites", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_two_in_one_pass_are_added_as_one_after_the_other(dtype: torch.dtype, num_sites: int) -> None:
+    """M9: bit for bit; in many pieces, and in groups of small entries."""
+    generator = torch.Generator().manual_seed(num_sites)
+    shapes = {"large": (600_001,), "a": (3, 4), "n.num_batches_tracked": (), "b": (7,)}
+    updates: list[Update] = [
+        (
+            {
+                name: torch.tensor(site) if name.startswith("n.") else torch.randn(shape, generator=generator).to(dtype)
+                for name, shape in shapes.items()
+            },
+            3 + 4 * site,
+        )
+        for site in range(num_sites)
+    ]
+    mean = mean_of(updates)
+    wide = accumulation_dtype(dtype)
+    for name in ("large", "a", "b"):
+        expected = updates[0][0][name].to(wide)
+        if num_sites > 1:
+            expected = expected * (updates[0][1] / 4)
+            for state, num_samples in updates[1:]:
+                expected.add_(state[name].to(wide), alpha=num_samples / 4)
+            expected.div_(sum(num_samples for _, num_samples in updates) / 4)
+        assert torch.equal(mean[name], expected.to(dtype)), name
+    assert list(mean) == list(shapes)
+
+
+def test_the_result_shares_no_memory_with_an_update() -> None:
+    """X2: a global model must not change with what a site sent."""
+    state = {"w": torch.ones(100_000), "b": torch.ones(2)}
+    mean = mean_of([(state, 3)])
+    for tensor in state.values():
+        tensor.fill_(7)
+    assert all(bool((tensor == 1).all()) for tensor in mean.values())

@@ -31,6 +31,7 @@ def test_it_lies_beside_the_shard(tmp_path: Path) -> None:
     folder = cache_folder(tmp_path / "1", {})
     assert folder == tmp_path / "decoded_cache"
     assert folder.is_dir()
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_variable_names_another_place(tmp_path: Path) -> None:

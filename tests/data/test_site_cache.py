@@ -42,6 +42,12 @@ def test_what_was_adopted_is_found_by_its_hash_and_by_its_place(tmp_path: Path) 
     assert other.find_version("", "") is None
 
 
+def test_no_other_user_sees_into_it(tmp_path: Path) -> None:
+    """K2: the default place is in a folder of all users."""
+    put(SiteCache(tmp_path / "data"), "aa")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir() if not path.is_symlink()} == {0o700}
+
+
 def test_a_staging_folder_that_is_not_adopted_leaves_nothing(tmp_path: Path) -> None:
     """K3"""
     with SiteCache(tmp_path).staging("x", num_bytes=1) as staging:

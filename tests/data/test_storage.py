@@ -10,7 +10,7 @@ import pytest
 
 from rt_flare.data.range_source import ConnectionLostError, SourceError
 from rt_flare.data.storage import FsspecSource, StorageError, open_storage, sign_url, storage_errors
-from rt_flare.data.storage_url import check_storage_url
+from rt_flare.data.storage_url import check_storage_url, shown_text
 from rt_flare.errors import ConfigError
 
 
@@ -89,3 +89,19 @@ def test_errors_of_a_storage_become_one_kind() -> None:
         raise ValueError("no")
     with pytest.raises(ConfigError), storage_errors("memory://a", "list"):
         raise ConfigError("x")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("s3://ada:geheim@bucket/x: no", "s3://bucket/x: no"),
+        ("found 's3:/ada:geheim@bucket/x'", "found 's3:/bucket/x'"),
+        ("https://h/a.zip?X-Amz-Date=1&X-Amz-Signature=geheim: expired", "https://h/a.zip expired"),
+        ("https://h/a?se=1&sig=geheim' is", "https://h/a' is"),
+        ("ada@example.com asks: why?", "ada@example.com asks: why?"),
+        ("model_def.py:3: x @ y", "model_def.py:3: x @ y"),
+    ],
+)
+def test_a_message_of_any_origin_loses_what_urls_hide(said: str, shown: str) -> None:
+    """C3, K9: and nothing else."""
+    assert shown_text(said) == shown

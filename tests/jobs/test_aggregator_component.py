@@ -43,7 +43,11 @@ def test_the_templates_aggregator_stays_unless_another_is_asked_for(tmp_path: Pa
 def test_arguments_reach_it_beside_the_templates_variables(tmp_path: Path) -> None:
     """M12"""
     args = rendered(tmp_path, aggregator_args={"max_held_bytes": 5})["args"]
-    assert args == {"deterministic": "{DETERMINISTIC}", "max_held_bytes": 5}
+    assert args == {
+        "deterministic": "{DETERMINISTIC}",
+        "max_held_bytes": 5,
+        "max_samples_per_site": "{MAX_SAMPLES_PER_SITE}",
+    }
 
 
 def test_a_plugins_aggregator_takes_its_place(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from pyhocon import ConfigFactory
 
 from rt_flare.errors import ConfigError
 from rt_flare.jobs.config_lines import Setting, read_settings, replace_values
+from rt_flare.jobs.hocon import read_hocon
+from rt_flare.timeouts.job_files import read_config
 
 TEXT = """# About the file.
 
@@ -99,3 +103,23 @@ def test_what_nvflare_has_written_can_be_changed_too() -> None:
     assert [(setting.name, setting.value) for setting in read_settings(text, "x")] == [("ROUNDS", 5), ("ARGS", None)]
     changed = replace_values(text, {"ROUNDS": 0, "ARGS": {"a": 1}}, "x")
     assert changed == text.replace("ROUNDS = 5", "ROUNDS = 0", 1).replace("null", '{"a": 1}')
+
+
+def test_reading_a_configuration_of_others_shows_nothing_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C3, N1: by every way in which rt_flare reads one; the parser itself would fill in the environment."""
+    monkeypatch.setenv("MY_SECRET", "geheim")
+    text = "name = ${MY_SECRET}\n"
+    assert ConfigFactory.parse_string(text)["name"] == "geheim"
+    path = tmp_path / "config_fed_server.conf"
+    path.write_text(text)
+    readers: list[Callable[[], object]] = [
+        lambda: read_hocon(path),
+        lambda: read_settings(text, "x.conf"),
+        lambda: read_config(tmp_path, "config_fed_server"),
+    ]
+    for read in readers:
+        with pytest.raises(ConfigError, match="which the file does not define") as caught:
+            read()
+        assert "geheim" not in str(caught.value)

@@ -7,10 +7,14 @@ import math
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import psutil
 import pytest
+from pydantic import BaseModel
 
 from rt_flare.core.round_record import Failure, Verdict
 from rt_flare.errors import JobError
@@ -58,6 +62,46 @@ def test_the_file_is_strict_json_and_reads_back_as_it_was(tmp_path: Path) -> Non
         "updated_at": None,
         "submitted_at": None,
     }
+
+
+def _schema() -> dict[str, Any]:
+    return json.loads(files("rt_flare").joinpath("schemas", "job_status.schema.json").read_text())
+
+
+def _validate(document: Any) -> None:
+    validator = jsonschema.Draft202012Validator(_schema(), format_checker=jsonschema.FormatChecker())
+    validator.validate(document)
+
+
+@pytest.mark.parametrize("status", [_status(), _status().model_copy(update={"owner": None, "progress": Progress()})])
+def test_the_file_keeps_to_its_published_schema(tmp_path: Path, status: JobStatus) -> None:
+    """J10: strict JSON, read from the file."""
+    write_status(tmp_path, status)
+    _validate(json.loads((tmp_path / STATUS_FILE).read_bytes(), parse_constant=pytest.fail))
+
+
+def test_the_schema_names_exactly_the_fields_and_states() -> None:
+    """J10, J1: drift."""
+    schema = _schema()
+    assert list(schema["properties"]) == ["schema", *JobStatus.model_fields]
+    assert schema["properties"]["state"]["enum"] == [state.value for state in JobState]
+    parts: dict[str, type[BaseModel]] = {
+        "workers": WorkerCounts,
+        "site": SiteStatus,
+        "progress": Progress,
+        "owner": Owner,
+        "failure": Failure,
+    }
+    for name, part in parts.items():
+        assert list(schema["$defs"][name]["properties"]) == list(part.model_fields)
+
+
+@pytest.mark.parametrize("change", [{"state": "DONE"}, {"more": 1}, {"workers": {}}, {"updated_at": None}])
+def test_the_schema_refuses_other_documents(tmp_path: Path, change: dict[str, Any]) -> None:
+    """J10"""
+    write_status(tmp_path, _status())
+    with pytest.raises(jsonschema.ValidationError):
+        _validate({**json.loads((tmp_path / STATUS_FILE).read_bytes()), **change})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "rt_flare.job_status/9"}', '{"name": "x"}'])

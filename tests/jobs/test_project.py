@@ -73,6 +73,8 @@ def test_a_number_of_sites_that_is_not_that_of_the_shards_is_refused(folder: Pat
         ("min_clients = 2", "min_clients = 0", r"federation\.min_clients: Input should be greater"),
         ('"make"', '"model_def.make"', "expected the name of a class"),
         ("[training]", "[training", "expected TOML"),
+        ('model = "make"', 'data_root = "data"', "expected an absolute path"),
+        ('model = "make"', 'data_root = "/data"\nshards = "shards"', "expected one of them"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_by_its_field(folder: Path, old: str, new: str, message: str) -> None:
@@ -89,3 +91,24 @@ def test_shards_in_a_storage_need_the_names_of_the_sites(folder: Path) -> None:
         render_project(read_project(folder), folder / "job")
     job, _ = render_project(read_project(folder), folder / "job", sites=["a", "b"])
     assert read_json(job / "app/config/config_fed_server.json")["SHARDS_URL"] == "s3://bucket/shards"
+
+
+def test_data_that_is_at_the_sites_needs_no_shards(folder: Path) -> None:
+    """K1: as many sites as a round needs, each with the same folder."""
+    (folder / "rt_flare.toml").write_text(f'data_root = "/data"\n{FILE}')
+    project = read_project(folder)
+    job, sites = render_project(project, folder / "job")
+    client = read_json(job / "app/config/config_fed_client.json")
+    assert (sites, project.shards_dir) == (["site-1", "site-2"], None)
+    assert (client["DATA_ROOT"], client["SHARDS_DIR"], client["SHARDS_FROM_SERVER"]) == ("/data", "", False)
+
+
+def test_a_checkpoint_goes_to_the_server(folder: Path) -> None:
+    """K4: and one that is missing is named."""
+    (folder / "rt_flare.toml").write_text(f'checkpoint = "start.pt"\n{FILE}')
+    with pytest.raises(JobError, match=r"start\.pt: no such file"):
+        render_project(read_project(folder), folder / "job")
+    (folder / "start.pt").write_bytes(b"weights")
+    job, _ = render_project(read_project(folder), folder / "job")
+    assert read_json(job / "app/config/config_fed_server.json")["INITIAL_CHECKPOINT"] == "start.pt"
+    assert (job / "app/custom/start.pt").read_bytes() == b"weights"

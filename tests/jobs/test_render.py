@@ -101,6 +101,7 @@ def test_every_field_lands_where_nvflare_reads_it(tmp_path: Path) -> None:
         seed=0,
         num_threads=2,
         keep_last=6,
+        max_samples_per_site=900,
         task_request_interval=0.25,
     )
     job = _render(
@@ -128,6 +129,7 @@ def test_every_field_lands_where_nvflare_reads_it(tmp_path: Path) -> None:
         "round_timeout_seconds": 77,
         "deterministic": True,
         "keep_last": 6,
+        "max_samples_per_site": 900,
         "seed": 0,
         "model_path": "model_def.Net",
         "model_args": {"width": 5},

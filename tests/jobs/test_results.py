@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rt_flare.errors import JobError
+from rt_flare.jobs.downloaded_results import DownloadedResults
 from rt_flare.jobs.outcome import JobState, RunOutcome
 from rt_flare.jobs.results import collect_results, downloaded_outcome
 
@@ -169,3 +170,23 @@ def test_a_summary_that_breaks_its_form_is_refused(tmp_path: Path, changes: dict
     _server_run(tmp_path / "4711", **changes)
     with pytest.raises(JobError, match="expected a round summary"):
         downloaded_outcome(tmp_path)
+
+
+def test_a_downloaded_jobs_results_are_read_where_they_are(tmp_path: Path) -> None:
+    """J13, N4: in the layout of every other job, and nothing outside of them."""
+    _server_run(tmp_path / "4711" / "workspace")
+    (tmp_path / "4711" / "secret.txt").write_text("no result")
+    results = DownloadedResults(tmp_path / "4711")
+    assert [file.name for file in results.list()] == [
+        "files_out/fl_round_complete.json",
+        "files_out/metrics.json",
+        "files_out/server.log",
+        "model_out/global_model.pt",
+    ]
+    assert results.read_text("files_out/server.log") == "server's log"
+    assert results.download("model_out/global_model.pt", tmp_path / "m.pt").read_text() == "weights"
+    for name in ("secret.txt", "../secret.txt", "files_out/../../secret.txt", "log.txt", ""):
+        with pytest.raises(JobError, match="no result"):
+            results.read_text(name)
+    with pytest.raises(JobError, match="fl_round_complete"):
+        DownloadedResults(tmp_path / "4711" / "workspace" / "model_out")

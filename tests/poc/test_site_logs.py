@@ -6,6 +6,7 @@ One deployment for all of them: two sites send, the third one's administrator fo
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -141,7 +142,7 @@ def _start(poc: PocDeployment, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "nvflare.cli", *arguments, "--startup-kit", str(poc.admin_kit)],
         cwd=poc.folder,
-        env=private_environment(poc.folder),
+        env=private_environment(poc.folder, os.environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

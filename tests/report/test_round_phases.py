@@ -73,14 +73,15 @@ def test_the_phases_add_up_to_the_round_whatever_the_record_says(
     total = min(seconds, 1e9) if seconds > 0 and seconds < float("inf") else 0.0
     assert sum(phase.seconds for phase in round_phases(record)) == pytest.approx(total, abs=0.004)
     assert all(0 < phase.seconds <= max(total, 0) for phase in round_phases(record))
-    for site in site_times(record, limit=2):
+    for site in site_times(record, record.contributions, limit=2):
         assert min(site.travel_seconds, site.work_seconds or 0.0, site.idle_seconds) >= 0
 
 
 def test_the_slowest_sites_come_first_and_silent_ones_before_them(make_record: Make) -> None:
     """X10, X7"""
     changes = {"b": {"seconds": 1.9}, "c": {"seconds": None, "status": ContributionStatus.MISSING}}
-    found = site_times(make_record(0, ["a", "b", "c", "d"], changes=changes), limit=3)
+    record = make_record(0, ["a", "b", "c", "d"], changes=changes)
+    found = site_times(record, record.contributions, limit=3)
     assert [site.site for site in found] == ["c", "b", "d"]
     assert (found[0].travel_seconds, found[0].work_seconds) == (2.0, None)
     assert (round(found[1].travel_seconds, 3), found[1].work_seconds, round(found[1].idle_seconds, 3)) == (

@@ -17,7 +17,7 @@ from rt_flare.jobs.check.job_config import JobSettings, check_agreement, check_t
 from rt_flare.jobs.check.options import CheckOptions
 from rt_flare.jobs.check.project_check import may_run
 from rt_flare.jobs.check.secrets_in_files import check_secrets, files_that_travel
-from rt_flare.jobs.check.shard_findings import check_shards, expected_manifest
+from rt_flare.jobs.check.shard_findings import check_shards, expected_manifest, shard_findings
 from rt_flare.jobs.check.trial import Trial
 from rt_flare.jobs.check.user_module import ModuleCheck, check_user_module
 from rt_flare.timeouts.job_files import read_job
@@ -65,7 +65,8 @@ def _check_app(
     has_shards = bool(settings.executor.get("shards_dir")) and shards_dir.is_dir()
     report = VerifyReport()
     if has_shards:
-        on_stage(f"Reading the shards in {shards_dir}")
+        if options.shard_report is None:
+            on_stage(f"Reading the shards in {shards_dir}")
         problems, report = _check_shards(settings, training, shards_dir, options, read)
         findings += problems
     else:
@@ -116,6 +117,8 @@ def _read_module(settings: JobSettings, training: TrainingConfig, unchecked: lis
 def _check_shards(
     settings: JobSettings, training: TrainingConfig, folder: Path, options: CheckOptions, read: ModuleCheck
 ) -> tuple[list[CheckFinding], VerifyReport]:
+    if options.shard_report is not None:
+        return shard_findings(folder, options.shard_report), options.shard_report
     manifest = ""
     if settings.executor.get("adapter", "manifest") == "manifest":
         manifest = expected_manifest(folder, training.manifest_file, read.files.values())

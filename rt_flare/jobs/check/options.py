@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from rt_flare.data.verify_report import VerifyReport
 from rt_flare.jobs.check.finding import CheckFinding, Severity
 
 __all__ = ["CheckOptions", "CheckReport", "Target"]
@@ -30,6 +31,7 @@ class CheckOptions:
         model: name of the model's class or factory, for a module by itself.
         model_args: its keyword arguments, for a module by itself.
         shards: folder of shards to try a module with; None looks for none beside it.
+        shard_report: what `verify_shards` has found in a job's shards, images decoded; None reads them.
         num_sites: number of sites; None takes what the project or the job says.
         dry_run: build the model and train it on one batch, in a child process.
         images: decode every image.
@@ -40,6 +42,7 @@ class CheckOptions:
     model: str = "Model"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     shards: Path | None = None
+    shard_report: VerifyReport | None = None
     num_sites: int | None = None
     dry_run: bool = True
     images: bool = True

@@ -101,7 +101,14 @@ def check_project(folder: Path, options: CheckOptions, on_stage: Stage) -> Check
     findings += check_secrets([*read.files.values(), *extra_files.values(), *beside])
     report = VerifyReport()
     adapter = config.adapter or str(template.client.get("ADAPTER") or "manifest")
-    if project.shards_dir is None:
+    data_root = Path(config.data_root) if config.data_root else None
+    if data_root is not None:
+        findings += _check_sites(path, project, options.num_sites or config.federation.min_clients)
+        if not any(finding.severity is Severity.ERROR for finding in findings):
+            findings += _check_rendered(path, project)
+        if not data_root.is_dir():
+            unchecked.append(f"data and training: {data_root} is not on this machine")
+    elif project.shards_dir is None:
         unchecked.append(f"the shards in {config.shards}: nothing is fetched")
     else:
         on_stage(f"Reading the shards in {folder / config.shards}")
@@ -127,6 +134,7 @@ def check_project(folder: Path, options: CheckOptions, on_stage: Stage) -> Check
             options,
             shards_dir=folder / config.shards if project.shards_dir else None,
             report=report,
+            data_root=data_root if data_root and data_root.is_dir() else None,
             on_stage=on_stage,
             unchecked=unchecked,
         )

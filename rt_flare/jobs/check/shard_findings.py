@@ -11,7 +11,7 @@ from rt_flare.data.verify_report import VerifyReport
 from rt_flare.data.verify_shards import VerifyOptions, verify_shards
 from rt_flare.jobs.check.finding import CheckFinding, error
 
-__all__ = ["check_shards", "expected_manifest"]
+__all__ = ["check_shards", "expected_manifest", "shard_findings"]
 
 # Kind of problem to what is expected, and what to do.
 _ADVICE = {
@@ -30,7 +30,12 @@ _ADVICE = {
 def check_shards(folder: Path, options: VerifyOptions) -> tuple[list[CheckFinding], VerifyReport]:
     """Every problem of a folder of shards, and what they hold."""
     report = verify_shards(folder, options)
-    return list(_findings(folder, report)), report
+    return shard_findings(folder, report), report
+
+
+def shard_findings(folder: Path, report: VerifyReport) -> list[CheckFinding]:
+    """Every problem that is in ``report``, which is about ``folder``."""
+    return list(_findings(folder, report))
 
 
 def expected_manifest(folder: Path, name: str = MANIFEST_NAME, code: Iterable[Path] = ()) -> str:
