@@ -113,7 +113,7 @@ def prepare_here(
         next_ids = (SIMULATED_EARLIER_ID,) if simulated else (job_id or submission.resumed_from[0],)
     total = set_resumption(folder / "job", next_ids, num_rounds)
     if earlier is not None:
-        _check_rounds_left(earlier, total)
+        _check_rounds_left(submission.name, earlier, total)
     JobRequests(folder).clear()
     return earlier, submission.model_copy(update={"resumed_from": next_ids, "submitted_at": now_text()})
 
@@ -131,9 +131,9 @@ def _check_ended(status: JobStatus, num_rounds: int | None) -> None:
         raise ResumeError(_nothing_left(status.name, progress.rounds_done))
 
 
-def _check_rounds_left(earlier: EarlierRun, num_rounds: int) -> None:
+def _check_rounds_left(name: str, earlier: EarlierRun, num_rounds: int) -> None:
     if earlier.start_round > num_rounds or (earlier.was_finished and earlier.start_round == num_rounds):
-        raise ResumeError(_nothing_left(earlier.ledger.job_id, earlier.start_round))
+        raise ResumeError(_nothing_left(name, earlier.start_round))
 
 
 def _nothing_left(name: str, done: int) -> str:
