@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rt_flare.core.round_record import Contribution, PagedContributions, RoundRecord, Spread
+from rt_flare.core.round_record import RoundRecord, Spread
 
 __all__ = ["MetricSeries", "SiteLine", "metric_names", "metric_series"]
 
