@@ -18,6 +18,8 @@ __all__ = [
     "flush_folder",
     "json_bytes",
     "link_file",
+    "link_or_copy",
+    "read_document",
     "read_json",
     "to_strict_json",
     "write_atomic",
@@ -84,6 +86,15 @@ def link_file(source: Path, target: Path) -> None:
     flush_folder(target.parent)
 
 
+def link_or_copy(source: str, target: str) -> str:
+    """Make ``target``, which does not exist, the same file as ``source``, or a copy; for `shutil.copytree`."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Create or replace ``path`` with ``document`` as `json_bytes`."""
     write_bytes(path, json_bytes(document))
@@ -107,6 +118,18 @@ def read_json(path: Path) -> Any:
         return orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_document(path: Path, schema: str) -> dict[str, Any]:
+    """Read a JSON object that says in ``schema`` what it is, and return the rest of it.
+
+    Raises:
+        ValueError: it is another kind of document, or see `read_json`; OSError: the file cannot be read.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or document.pop("schema", None) != schema:
+        raise ValueError(f"{path}: not a {schema} document")
+    return document
 
 
 def to_strict_json(value: Any) -> Any:

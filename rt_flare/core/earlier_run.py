@@ -6,12 +6,12 @@ the next round runs, so that either may be there without the other when the serv
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rt_flare.core.durable_io import link_or_copy
 from rt_flare.core.ledger import FILES_FOLDER, ROUND_SUMMARY_FILE, Ledger, read_ledger
 from rt_flare.core.model_files import BEST_MODEL, GLOBAL_MODEL, check_model, link_model, round_model_name
 from rt_flare.core.round_record import Verdict
@@ -127,7 +127,7 @@ def carry_files(earlier: EarlierRun, target: Path) -> None:
         if is_later or path.is_symlink() or path.parent.is_symlink():
             continue  # written again; and no link leads elsewhere
         if path.is_dir():
-            shutil.copytree(path, place, ignore=_links, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(path, place, ignore=_links, copy_function=link_or_copy, dirs_exist_ok=True)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
@@ -174,11 +174,3 @@ def _best_model(source: Path, best_round: int) -> Path:
 
 def _links(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if (Path(folder) / name).is_symlink()]
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target

@@ -12,7 +12,7 @@ from typing import Annotated
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.durable_io import read_document, write_json
 
 __all__ = ["ENVIRONMENT_FILE", "Environment", "Environments", "SiteEnvironment", "own_environment", "read_environments"]
 
@@ -76,10 +76,7 @@ def read_environments(path: Path) -> Environments:
     Raises:
         ValueError: the file is no such document; OSError: it cannot be read.
     """
-    document = read_json(path)
-    if not isinstance(document, dict) or document.pop("schema", None) != _SCHEMA:
-        raise ValueError(f"{path}: not a {_SCHEMA} document")
-    return Environments.model_validate(document)
+    return Environments.model_validate(read_document(path, _SCHEMA))
 
 
 @cache

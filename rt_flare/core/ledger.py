@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rt_flare.core.contribution_pages import with_paged_contributions
-from rt_flare.core.durable_io import json_bytes, read_json, write_atomic, write_json
+from rt_flare.core.durable_io import json_bytes, read_document, write_atomic, write_json
 from rt_flare.core.round_record import Contribution, Failure, RoundRecord, Verdict
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
 FILES_FOLDER = "files_out"
 """Where they stand in a job's run folder, and what its sites and their code wrote."""
 ROUND_SUMMARY_FILE = "fl_round_complete.json"
+_SCHEMA = "rt_flare.round_summary/1"
 METRICS_FILE = "metrics.json"
 METRICS_SUMMARY_FILE = "metrics_summary.json"
 MAX_CONTRIBUTIONS = 5_000
@@ -113,7 +114,7 @@ class Ledger(BaseModel):
             folder: where it goes.
             encoded: what was encoded when this file was written before.
         """
-        head = {"schema": "rt_flare.round_summary/1", **self.model_dump(exclude={"rounds"})}
+        head = {"schema": _SCHEMA, **self.model_dump(exclude={"rounds"})}
         (encoded or EncodedRounds()).write(folder / ROUND_SUMMARY_FILE, head, self.rounds, RoundRecord.to_json)
 
     def write_metrics(self, folder: Path, encoded: EncodedRounds | None = None) -> None:
@@ -154,10 +155,7 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         ValueError: the file is no such document (pydantic's message names the field).
     """
-    document = read_json(path)
-    if not isinstance(document, dict) or document.pop("schema", None) != "rt_flare.round_summary/1":
-        raise ValueError(f"{path}: not a rt_flare.round_summary/1 document")
-    return Ledger.model_validate(document)
+    return Ledger.model_validate(read_document(path, _SCHEMA))
 
 
 def _metrics(record: RoundRecord) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.durable_io import read_document, write_json
 from rt_flare.core.ledger import Ledger
 from rt_flare.core.round_record import Failure, Verdict
 from rt_flare.errors import JobError
@@ -178,15 +178,12 @@ def read_status(folder: Path) -> JobStatus:
     """
     path = folder / STATUS_FILE
     try:
-        document = read_json(path)
-        if not isinstance(document, dict) or document.pop("schema", None) != _SCHEMA:
-            raise JobError(f"{path}: expected a {_SCHEMA} document")
-        return JobStatus.model_validate(document)
+        return JobStatus.model_validate(read_document(path, _SCHEMA))
     except FileNotFoundError as error:
         raise JobError(
             f"{folder}: no {STATUS_FILE}, expected the folder of a submitted job, as jobs/NAME; see rt-flare submit"
         ) from error
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise JobError(f"{path}: expected a {_SCHEMA} document: {error}") from error
 
 

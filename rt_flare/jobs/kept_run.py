@@ -7,12 +7,11 @@ and a deployment of the job's own empty their folders when they start: all this 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rt_flare.core.durable_io import write_json
+from rt_flare.core.durable_io import link_or_copy, write_json
 from rt_flare.core.earlier_run import EarlierRun, read_earlier_run
 from rt_flare.core.ledger import ROUND_SUMMARY_FILE
 from rt_flare.jobs.submission import Submission
@@ -57,7 +56,7 @@ def keep_run(folder: Path, submission: Submission, job_ids: Sequence[str]) -> Ea
         shutil.rmtree(server)
     for name in ("files_out", "model_out"):
         if (folder / name).is_dir():
-            shutil.copytree(folder / name, server / name, copy_function=_link)
+            shutil.copytree(folder / name, server / name, copy_function=link_or_copy)
     _keep_meta([path for name in ("server", *submission.sites) for path in run_folders(name)], server)
     return read_earlier_run(server)
 
@@ -92,11 +91,3 @@ def _keep_meta(folders: Sequence[Path], target: Path) -> None:
         write_json(target / _META, {})
     else:
         shutil.copyfile(source, target / _META)
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target

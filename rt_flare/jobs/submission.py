@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from rt_flare.core.durable_io import read_json, write_json
+from rt_flare.core.durable_io import read_document, write_json
 from rt_flare.errors import JobError
 
 __all__ = ["SUBMISSION_FILE", "Submission", "read_submission", "write_submission"]
@@ -54,11 +54,8 @@ def read_submission(folder: Path) -> Submission:
     """
     path = folder / SUBMISSION_FILE
     try:
-        document = read_json(path)
-        if not isinstance(document, dict) or document.pop("schema", None) != _SCHEMA:
-            raise JobError(f"{path}: expected a {_SCHEMA} document")
-        return Submission.model_validate(document)
+        return Submission.model_validate(read_document(path, _SCHEMA))
     except FileNotFoundError as error:
         raise JobError(f"{folder}: no {SUBMISSION_FILE}, expected the folder of a submitted job") from error
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise JobError(f"{path}: expected a {_SCHEMA} document: {error}") from error
