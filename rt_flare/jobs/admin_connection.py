@@ -71,7 +71,7 @@ class AdminConnection:
 
                 return self._within(timeout_seconds + _SLACK_SECONDS, command)
             finally:
-                self._rest = threading.Timer(_IDLE_SECONDS, self.close)
+                self._rest = threading.Timer(_IDLE_SECONDS, self._close_idle)
                 self._rest.daemon = True
                 self._rest.start()
 
@@ -87,6 +87,15 @@ class AdminConnection:
                 self._within(_SLACK_SECONDS, session.close)
             except (LinkError, AccessError, DeploymentError):
                 return  # the server ends the session by itself
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            session = self._session
+            try:
+                self.close()
+            except RuntimeError:
+                # From Python 3.12 on a process that is ending starts no thread: NVFlare's are ended from this one.
+                session.api.close()
 
     def _connect(self) -> Any:
         from nvflare.fuel.flare_api.flare_api import Session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,3 +105,19 @@ def test_a_folder_that_is_no_kit_is_refused(tmp_path: Path) -> None:
     """N6."""
     with pytest.raises(KitError, match="no startup kit of an administrator"):
         AdminConnection(tmp_path).call(lambda session: None)
+
+
+def test_a_process_that_ends_and_starts_no_thread_any_more_still_ends_nvflares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J4: so it is from Python 3.12 on; the process would otherwise wait for those threads for ever."""
+
+    def refuse(seconds: float, function: Callable[[], Any]) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    ended: list[bool] = []
+    connection = AdminConnection(tmp_path)
+    connection._session = SimpleNamespace(close=None, api=SimpleNamespace(close=lambda: ended.append(True)))
+    monkeypatch.setattr(connection, "_within", refuse)
+    connection._close_idle()
+    assert ended == [True]
