@@ -80,9 +80,11 @@ class Watch:
         while not self.ended.wait(0.03):
             for process in psutil.process_iter():
                 try:
-                    environment = process.environ()
-                    if environment.get(MARK) == self.mark and process.pid != os.getpid():
-                        self.arguments[tuple(process.cmdline())] = environment
+                    command, environment = process.cmdline(), process.environ()
+                    # A process that begins another program has its parent's environment until it does.
+                    is_settled = command == process.cmdline() and environment == process.environ()
+                    if environment.get(MARK) == self.mark and process.pid != os.getpid() and is_settled:
+                        self.arguments[tuple(command)] = environment
                 except (psutil.Error, OSError):
                     continue  # it ended meanwhile, or is somebody else's
 
@@ -253,7 +255,7 @@ def test_a_run_that_fails_shows_no_secret_either(
     assert outcome.state is JobState.FAILED
     collect_results(outcome, tmp_path / "out")
     told = {
-        "wrong key": "SignatureDoesNotMatch|Forbidden|Access",
+        "wrong key": "request signature .* does not match|SignatureDoesNotMatch|Forbidden|Access",
         "expired URL": "the signed URL has expired",
         "URL with a password": "expected the place only",
     }
@@ -262,10 +264,13 @@ def test_a_run_that_fails_shows_no_secret_either(
     printed = [outcome.error.log_text(), repr(outcome)]
     for arguments in (["report", "out"], ["report", "out", "--format", "md"], ["doctor", "run"], ["doctor", "out"]):
         printed.append(rt_flare(*arguments))
-    (local / "rt_flare_data.json").unlink(missing_ok=True)  # the administrator's own file
+    for own in tmp_path.rglob("rt_flare_data.json"):  # the administrator's own file, which the simulator copies
+        own.unlink()
     assert found_in_files(tmp_path, secrets) == []
     assert [secret for secret in secrets for text in printed if secret in text] == []
-    assert found_in_processes(watch, secrets) == []
+    # A site whose administrator names a place in a storage keeps the key to it.
+    told_to_sites = [PASSWORD] if fault == "URL with a password" else secrets
+    assert found_in_processes(watch, told_to_sites) == []
     assert watch.of("rt_flare.core.worker_process")
 
 

@@ -118,7 +118,7 @@ def test_a_download_has_a_report(downloads: Downloads, rt_flare: Callable[..., S
     assert shown.code == 0, shown.text
     assert "| site-2 |" in shown.text
     told = rt_flare("report", downloads.good, "--format", "json")
-    assert json.loads(told.text)["status"] == "ok"
+    assert json.loads(told.text)["exit_code"] == 0
 
 
 def test_the_report_of_a_failed_one_says_why(
@@ -161,7 +161,7 @@ def test_the_results_of_a_download_are_listed_read_and_copied(
         "model_out/global_model.pt",
         "model_out/model_round_0.pt",
     }
-    assert rt_flare("results", downloads.good, "files_out/site-2/round_1/notes.txt").text == "site-2 in round 1"
+    assert rt_flare("results", downloads.good, "files_out/site-2/round_1/notes.txt").text == "site-2 in round 1\n"
     done = rt_flare("results", downloads.good, "model_out/global_model.pt", "--download", "model.pt")
     assert done.code == 0, done.text
     assert (tmp_path / "model.pt").stat().st_size > 500
